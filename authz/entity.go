@@ -1,0 +1,141 @@
+package authz
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind says what sort of thing an entity is. The zero Kind is no entity.
+type Kind uint8
+
+// The kinds of entity that a signal can be about.
+const (
+	NoKind Kind = iota
+	KindAgent
+	KindInstance
+	KindUser
+	KindSession
+	KindToken
+	KindGrant
+	KindCode
+	KindModel
+	KindTool
+	KindTenant
+	KindEverything
+	kindEnd
+)
+
+// NumKinds is one more than the highest Kind, for arrays indexed by Kind.
+const NumKinds = int(kindEnd)
+
+var kindNames = [kindEnd]string{
+	"none", "agent", "instance", "user", "session", "token", "grant",
+	"code", "model", "tool", "tenant", "everything",
+}
+
+// Kinds lists every kind in its fixed order, without NoKind.
+func Kinds() []Kind {
+	all := make([]Kind, 0, kindEnd-1)
+	for k := KindAgent; k < kindEnd; k++ {
+		all = append(all, k)
+	}
+	return all
+}
+
+func (k Kind) String() string {
+	if k < kindEnd {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// ParseKind is the inverse of String for the kinds that name entities.
+func ParseKind(s string) (Kind, bool) {
+	for k := KindAgent; k < kindEnd; k++ {
+		if kindNames[k] == s {
+			return k, true
+		}
+	}
+	return NoKind, false
+}
+
+// MaxID is the longest identifier of an entity, in bytes.
+const MaxID = 512
+
+// DefaultTenant is the tenant of everything that names none.
+const DefaultTenant = "default"
+
+// Ref names an entity within a tenant. It is written "kind:id", split at the first
+// colon; the one entity that has no id is written "everything".
+type Ref struct {
+	Kind Kind
+	ID   string
+}
+
+func (r Ref) String() string {
+	if r.Kind == NoKind {
+		return ""
+	}
+	if r.Kind == KindEverything {
+		return kindNames[KindEverything]
+	}
+	return r.Kind.String() + ":" + r.ID
+}
+
+// ParseRef reads "kind:id" or "everything". An id is 1 to MaxID bytes of valid
+// UTF-8 without control characters.
+func ParseRef(s string) (Ref, error) {
+	if s == kindNames[KindEverything] {
+		return Ref{Kind: KindEverything}, nil
+	}
+	name, id, ok := strings.Cut(s, ":")
+	if !ok {
+		return Ref{}, fmt.Errorf("entity %q: want kind:id", s)
+	}
+	kind, ok := ParseKind(name)
+	if !ok {
+		return Ref{}, fmt.Errorf("entity %q: unknown kind %q", s, name)
+	}
+	if kind == KindEverything {
+		return Ref{}, fmt.Errorf("entity %q: %q takes no id", s, name)
+	}
+	if err := CheckID(id); err != nil {
+		return Ref{}, fmt.Errorf("entity %q: %w", s, err)
+	}
+	return Ref{Kind: kind, ID: id}, nil
+}
+
+// CheckID reports what makes id unfit to identify an entity, if anything.
+func CheckID(id string) error {
+	switch {
+	case id == "":
+		return fmt.Errorf("the id is empty")
+	case len(id) > MaxID:
+		return fmt.Errorf("the id has %d bytes, more than %d", len(id), MaxID)
+	}
+	for _, r := range id {
+		if r < 0x20 || r == 0x7f || r == '\uFFFD' {
+			return fmt.Errorf("the id holds a control or invalid character (%U)", r)
+		}
+	}
+	return nil
+}
+
+// Key identifies an entity everywhere. Everything stands above tenants: its Tenant
+// is empty.
+type Key struct {
+	Tenant string
+	Kind   Kind
+	ID     string
+}
+
+// In gives the key of r within tenant.
+func (r Ref) In(tenant string) Key {
+	if r.Kind == KindEverything {
+		tenant = ""
+	}
+	return Key{Tenant: tenant, Kind: r.Kind, ID: r.ID}
+}
+
+// Ref gives the entity's name within its tenant.
+func (k Key) Ref() Ref { return Ref{Kind: k.Kind, ID: k.ID} }

@@ -1,0 +1,3 @@
+// Package control serves the control port on net/http: what people, SOC tools and
+// orchestrators call.
+package control

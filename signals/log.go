@@ -1,0 +1,54 @@
+package signals
+
+import (
+	"context"
+
+	"vigil/authz"
+)
+
+// Position is a place in a log: the offset of a record within a partition.
+type Position struct {
+	Partition int32
+	Offset    int64
+}
+
+// Positions is the next offset to read, by partition. It is how far a view has come.
+type Positions map[int32]int64
+
+// LogID is the random identity of a log. Positions of different logs are never compared.
+type LogID [16]byte
+
+// Record is one signal in a log: what was accepted, from whom, under whose authority.
+// Body is the signal's JSON as sent, alone (a batch is split).
+type Record struct {
+	Origin uint64 // the process that appended it, a random number per start
+	Seq    uint64 // counts within Origin; with it, how an appender knows its own records again
+	Source Source
+	Tenant string
+	Target string // "" or the source in whose line it speaks (see Authority.Overrule)
+	Body   []byte
+}
+
+// Entry is a record as the log delivers it.
+type Entry struct {
+	Position Position
+	Appended authz.Instant // when the log took it
+	Record   []byte        // encoded by EncodeRecord; undecodable bytes must not stop the feed
+}
+
+// Log makes records durable and delivers them, in order within a partition, to one
+// follower. The embedded journal and Kafka are logs.
+type Log interface {
+	// ID is the log's identity.
+	ID() LogID
+	// Append makes the records durable and returns their positions. When it returns an
+	// error some may be in the log all the same, unless the error is ErrUnavailable:
+	// then none is.
+	Append(ctx context.Context, records [][]byte) ([]Position, error)
+	// Follow delivers what is in the log from the given positions on, in batches, and
+	// then what is appended, until ctx ends or deliver fails. caughtUp is called once,
+	// when everything that was in the log at the start has been delivered.
+	Follow(ctx context.Context, from Positions, deliver func([]Entry) error, caughtUp func()) error
+	// Health says what is wrong with the log, or nil. A log in ill health may still be read.
+	Health() error
+}
