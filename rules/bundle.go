@@ -12,6 +12,9 @@ type Pos struct {
 	Line, Column int
 }
 
+// manifestName is the file that lists the others.
+const manifestName = "bundle.yaml"
+
 // Bundle is the parsed form of bundle.yaml and the files it lists, before any meaning
 // is checked across them.
 type Bundle struct {
@@ -27,6 +30,8 @@ type Bundle struct {
 	Seal       map[string]string // file → hex SHA-256; nil when the bundle is not sealed
 	Tests      []*TestFile
 	Sources    map[string][]byte // file → content, for messages and digests
+
+	texts map[string]*sourceText // of Sources, by file
 }
 
 // Profile is the controls that a class of agents demands. The profile "unregistered",
@@ -111,6 +116,7 @@ type Rule struct {
 	When        string
 	WhenPos     Pos  // where the text of When begins
 	WhenBlock   bool // a literal block: line n of When is line WhenPos.Line+n-1, indented by WhenPos.Column-1
+	whenStyle   scalarStyle
 	Granularity time.Duration
 	Obligations []authz.Obligation
 	ReasonUser  string

@@ -1,6 +1,16 @@
 package rules
 
-import "strings"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxErrors is how many errors are reported before the rest is counted only: a file that
+// is wrong everywhere must not fill a log.
+const maxErrors = 200
 
 // Error is one thing wrong with a bundle.
 type Error struct {
@@ -10,7 +20,9 @@ type Error struct {
 	Caret   string // the source line and a line with a caret below it; "" where there is none
 }
 
-// Errors is everything wrong with a bundle, in file order.
+// Errors is everything wrong with a bundle, in file order: bundle.yaml, then the files by
+// name, then by line and column. It has no duplicates and at most 201 members, the last of
+// which then says how many more there are.
 type Errors []Error
 
 func (e Errors) Error() string {
@@ -21,5 +33,74 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// String gives "file:line:column: rule: message", then the caret lines.
-func (e Error) String() string { panic("unwritten") }
+// String gives "file:line:column: rule: message", then the caret lines. What is not known
+// of the position is left out.
+func (e Error) String() string {
+	var b strings.Builder
+	if p := e.Pos.String(); p != "" {
+		b.WriteString(p)
+		b.WriteString(": ")
+	}
+	if e.Rule != "" {
+		b.WriteString(e.Rule)
+		b.WriteString(": ")
+	}
+	b.WriteString(e.Message)
+	if e.Caret != "" {
+		b.WriteByte('\n')
+		b.WriteString(e.Caret)
+	}
+	return b.String()
+}
+
+// String gives "file:line:column", without what is not known.
+func (p Pos) String() string {
+	switch {
+	case p.File == "":
+		return ""
+	case p.Line <= 0:
+		return p.File
+	case p.Column <= 0:
+		return p.File + ":" + strconv.Itoa(p.Line)
+	}
+	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column)
+}
+
+func (p Pos) compare(q Pos) int {
+	return cmp.Or(
+		cmp.Compare(fileRank(p.File), fileRank(q.File)),
+		cmp.Compare(p.File, q.File),
+		cmp.Compare(p.Line, q.Line),
+		cmp.Compare(p.Column, q.Column),
+	)
+}
+
+func fileRank(file string) int {
+	switch file {
+	case manifestName:
+		return 0
+	case "":
+		return 2
+	}
+	return 1
+}
+
+// finishErrors puts errs into the form that Errors promises. Everything that hands Errors
+// out passes through it. It gives nil for no errors.
+func finishErrors(errs []Error) Errors {
+	if len(errs) == 0 {
+		return nil
+	}
+	sorted := slices.Clone(errs)
+	slices.SortStableFunc(sorted, func(a, b Error) int {
+		return cmp.Or(a.Pos.compare(b.Pos), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
+	})
+	sorted = slices.CompactFunc(sorted, func(a, b Error) bool {
+		return a.Pos == b.Pos && a.Rule == b.Rule && a.Message == b.Message
+	})
+	if more := len(sorted) - maxErrors; more > 0 {
+		sorted = append(sorted[:maxErrors:maxErrors], Error{Message: fmt.Sprintf("and %d more errors", more)})
+	}
+	return sorted
+}
+
