@@ -102,6 +102,11 @@ type Decision struct {
 	ReasonAdmin string // for operators: names entities, sources and values
 	ValidUntil  Instant
 	Bundle      string // digest of the rule set
+
+	// Evidence is what the decision was computed from, kept by the engine so that a
+	// decision other than an allow can be explained later exactly as it was made.
+	// It is opaque here; nil where nothing was kept.
+	Evidence any
 }
 
 // Answer is a Decision as one caller gets it.

@@ -1,5 +1,7 @@
 package authz
 
+import "strings"
+
 // Request is one question: may Subject do Action on Resource, given Context? Its
 // shape is that of the AuthZEN Authorization API 1.0, section 5. Strings may alias
 // the buffer it was decoded from (see Value).
@@ -27,12 +29,12 @@ type Action struct {
 func (r *Request) Clone() *Request {
 	return &Request{
 		Subject:  r.Subject.clone(),
-		Action:   Action{Name: cloneString(r.Action.Name), Properties: r.Action.Properties.Clone()},
+		Action:   Action{Name: strings.Clone(r.Action.Name), Properties: r.Action.Properties.Clone()},
 		Resource: r.Resource.clone(),
 		Context:  r.Context.Clone(),
 	}
 }
 
 func (p Party) clone() Party {
-	return Party{Type: cloneString(p.Type), ID: cloneString(p.ID), Properties: p.Properties.Clone()}
+	return Party{Type: strings.Clone(p.Type), ID: strings.Clone(p.ID), Properties: p.Properties.Clone()}
 }

@@ -3,6 +3,7 @@ package authz
 import (
 	"encoding/binary"
 	"math"
+	"strings"
 )
 
 // ValueKind is the JSON type of a Value. The zero ValueKind is Absent, which is
@@ -57,7 +58,7 @@ func (o Object) Get(name string) *Value {
 
 // Clone copies v and everything it refers to.
 func (v Value) Clone() Value {
-	v.Str = cloneString(v.Str)
+	v.Str = strings.Clone(v.Str)
 	v.Members = Object(v.Members).Clone()
 	return v
 }
@@ -69,12 +70,10 @@ func (o Object) Clone() Object {
 	}
 	c := make(Object, len(o))
 	for i, m := range o {
-		c[i] = Member{Name: cloneString(m.Name), Value: m.Value.Clone()}
+		c[i] = Member{Name: strings.Clone(m.Name), Value: m.Value.Clone()}
 	}
 	return c
 }
-
-func cloneString(s string) string { return string([]byte(s)) }
 
 // AppendKey appends an encoding of v that no other value shares and that is a
 // prefix of no other value's: a type byte, then fixed-width or length-prefixed

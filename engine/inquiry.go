@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"time"
+
+	"vigil/authz"
+	"vigil/posture"
+	"vigil/rules"
+)
+
+// inquiry is one request on its way to a decision. It is used by one goroutine, and
+// reused; what outlives it is copied.
+type inquiry struct {
+	basis     *basis
+	caller    *authz.Caller
+	request   *authz.Request
+	principal *authz.Principal
+	plan      *rules.Plan // nil where the action is not declared
+	key       []byte
+
+	// What gather fills. touched[i] is the i-th entity that the request touches, in
+	// the order of touch; view holds their records in the same order.
+	view     posture.View
+	recorded []*posture.Record // where not nil, what read reads instead of the store
+	touched  []touched
+	agent    int // index into touched; -1 where the request names none
+	now      authz.Instant
+	feedAge  time.Duration
+
+	// What judging fills.
+	class     string
+	profile   *rules.Profile
+	frame     rules.Frame
+	unknown   [authz.NumKinds]authz.Standing // for entities without a record
+	cacheable bool
+}
+
+// touched is an entity that a request touches: it is judged by what posture says of it.
+type touched struct {
+	ref      authz.Ref
+	issuedAt authz.Instant // of what vouches for it in this request; 0 where not stated
+	record   *posture.Record
+	effect   *posture.Effective // at inquiry.now
+}
+
+func (e *Engine) inquire(b *basis, caller *authz.Caller, req *authz.Request, p *authz.Principal) *inquiry {
+	q := e.inquiries.Get().(*inquiry)
+	q.basis, q.caller, q.request, q.principal = b, caller, req, p
+	q.plan = b.rules.Plan(req.Action.Name, req.Resource.Type, req.Resource.ID)
+	q.key = q.key[:0]
+	return q
+}
+
+// release lets go of everything that q refers to, so that the pool keeps no request
+// and no retired record alive.
+func (e *Engine) release(q *inquiry) {
+	clear(q.touched)
+	q.touched = q.touched[:0]
+	q.view.Reset(nil)
+	q.recorded = nil
+	q.basis, q.caller, q.request, q.principal, q.plan, q.profile = nil, nil, nil, nil, nil, nil
+	q.frame.Request = nil
+	clear(q.frame.Standings[:])
+	e.inquiries.Put(q)
+}
+
+// gather reads the records of every entity that q touches, and now, such that all of
+// them were in force at now: read the records, read now, look at every record again.
+// It tries three times, then asks the store to stand still for a moment.
+func (q *inquiry) gather(clock func() authz.Instant) {
+	q.now = clock()
+	for range 3 {
+		if q.read(); q.settle(clock()) && q.view.Confirm() {
+			return
+		}
+	}
+	q.basis.posture.Exclusive(func() {
+		q.now = clock()
+		q.read()
+		q.settle(q.now)
+	})
+}
+
+// read reads the record of every touched entity at the present q.now.
+func (q *inquiry) read() {
+	p := q.principal
+	q.view.Reset(q.basis.posture)
+	q.touched = q.touched[:0]
+	q.agent = -1
+
+	q.touch(authz.KindEverything, "", p.IssuedAt)
+	q.touch(authz.KindTenant, p.Tenant, p.IssuedAt)
+	if p.Agent != "" {
+		q.agent = len(q.touched)
+		q.touch(authz.KindAgent, p.Agent, p.IssuedAt)
+	}
+	for _, actor := range p.Actors {
+		q.touch(authz.KindAgent, actor, p.IssuedAt)
+	}
+	instance := q.touch(authz.KindInstance, p.Instance, p.IssuedAt)
+	q.touch(authz.KindUser, p.User, p.IssuedAt)
+	q.touch(authz.KindSession, p.Session, p.IssuedAt)
+	q.touch(authz.KindToken, p.Token, p.IssuedAt)
+	for i := range p.Grants {
+		q.touch(authz.KindGrant, p.Grants[i].ID, p.Grants[i].IssuedAt)
+	}
+	q.touch(authz.KindTool, p.Tool, p.IssuedAt)
+
+	code, model := q.software(instance, q.now)
+	q.touch(authz.KindCode, code, p.IssuedAt)
+	q.touch(authz.KindModel, model, p.IssuedAt)
+}
+
+// touch reads the record of an entity, unless id is empty and the kind needs one. It
+// gives the entity's index in q.touched, or -1.
+func (q *inquiry) touch(kind authz.Kind, id string, issuedAt authz.Instant) int {
+	if id == "" && kind != authz.KindEverything {
+		return -1
+	}
+	ref := authz.Ref{Kind: kind, ID: id}
+	n := len(q.touched)
+	var record *posture.Record
+	switch {
+	case q.recorded == nil:
+		record = q.view.Read(ref.In(q.principal.Tenant))
+	case n < len(q.recorded):
+		record = q.recorded[n]
+	}
+	q.touched = append(q.touched, touched{ref: ref, issuedAt: issuedAt, record: record})
+	return n
+}
+
+// software is the code and the model that the agent is bound to by its registration;
+// an instance's own registration is more exact than its agent's.
+func (q *inquiry) software(instance int, now authz.Instant) (code, model string) {
+	for _, i := range [...]int{instance, q.agent} {
+		if i < 0 {
+			continue
+		}
+		effect := q.touched[i].record.At(now)
+		if code == "" {
+			code = effect.Code
+		}
+		if model == "" {
+			model = effect.Model
+		}
+	}
+	return code, model
+}
+
+// settle makes now the instant of the decision. It reports false where the agent's
+// software is another one at now than at the q.now that read went by.
+func (q *inquiry) settle(now authz.Instant) bool {
+	instance, codes, models := -1, "", ""
+	for i := range q.touched {
+		t := &q.touched[i]
+		t.effect = t.record.At(now)
+		switch t.ref.Kind {
+		case authz.KindInstance:
+			instance = i
+		case authz.KindCode:
+			codes = t.ref.ID
+		case authz.KindModel:
+			models = t.ref.ID
+		}
+	}
+	q.now = now
+	code, model := q.software(instance, now)
+	return code == codes && model == models
+}
+
+// expired reports whether anything that the request carries has ended at now.
+func (q *inquiry) expired(now authz.Instant) bool {
+	p := q.principal
+	if p.Expires != 0 && now >= p.Expires {
+		return true
+	}
+	for i := range p.Grants {
+		if end := p.Grants[i].Expires; end != 0 && now >= end {
+			return true
+		}
+	}
+	return false
+}

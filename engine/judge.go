@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"vigil/authz"
+	"vigil/posture"
+	"vigil/rules"
+)
+
+// judge decides a gathered inquiry. It is a function of the rule set, the records, the
+// request, now and the feed's age, and of nothing else.
+func (q *inquiry) judge() *authz.Decision {
+	q.class, q.profile = "", nil
+	q.cacheable = q.plan != nil && q.principal.Problem == "" && !q.expired(q.now)
+	for i := range gates {
+		if s := gates[i].check(q); s.code != "" {
+			return q.seal(q.stopped(s))
+		}
+	}
+	q.fillFrame()
+	d := q.ruled(q.plan.Evaluate(&q.frame, q.class))
+	return q.seal(d)
+}
+
+// stopped makes the decision of a gate that stopped.
+func (q *inquiry) stopped(s stop) *authz.Decision {
+	class := authz.ClassGate
+	switch s.code {
+	case authz.CouldNotEvaluate:
+		class = authz.ClassError
+	case authz.StaleView:
+		class = authz.ClassStale
+		q.cacheable = false
+	}
+	return &authz.Decision{
+		Class: class, Code: s.code,
+		Entity:      authz.Ref{Kind: s.entity.Kind, ID: strings.Clone(s.entity.ID)},
+		Input:       strings.Clone(s.input),
+		ReasonUser:  notPermitted,
+		ReasonAdmin: s.reason,
+		ValidUntil:  authz.Forever,
+	}
+}
+
+const notPermitted = "Not permitted."
+
+// fillFrame hands the standings to the rules.
+func (q *inquiry) fillFrame() {
+	q.frame.Request, q.frame.Now = q.request, q.now
+	clear(q.frame.Standings[:])
+	for i := range q.touched {
+		t := &q.touched[i]
+		if q.frame.Standings[t.ref.Kind] != nil {
+			continue // prior actors and further grants: rules see the first
+		}
+		if t.record != nil {
+			q.frame.Standings[t.ref.Kind] = &t.effect.Standing
+			continue
+		}
+		q.unknown[t.ref.Kind] = authz.Standing{ID: t.ref.ID}
+		q.frame.Standings[t.ref.Kind] = &q.unknown[t.ref.Kind]
+	}
+}
+
+// ruled adds posture's own demands to what the rules say.
+func (q *inquiry) ruled(v rules.Verdict) *authz.Decision {
+	d := &authz.Decision{
+		Effect: v.Effect, Class: v.Class, Code: v.Code, Input: v.Input,
+		Rules: v.Rules, Errors: v.Errors, Observed: v.Observed, Obligations: v.Obligations,
+		ReasonUser: v.ReasonUser, ReasonAdmin: v.ReasonAdmin, ValidUntil: v.ValidUntil,
+	}
+	if d.ReasonUser == "" && d.Effect != authz.Allow {
+		d.ReasonUser = notPermitted
+	}
+	if d.Effect == authz.Deny {
+		return d
+	}
+	if t, by := q.approvalDemanded(); t != nil {
+		q.demandApproval(d, authz.ClassRequire, authz.ApprovalRequired,
+			t.ref.String()+" needs an approval for this action, required"+byWhom(by))
+		d.Entity = authz.Ref{Kind: t.ref.Kind, ID: strings.Clone(t.ref.ID)}
+	}
+	if q.stale() {
+		q.cacheable = false
+		q.demandApproval(d, authz.ClassStale, authz.StaleView, q.staleReason())
+	}
+	return d
+}
+
+// demandApproval makes an allow into the demand for an approval; to a demand that the
+// rules make already it adds one.
+func (q *inquiry) demandApproval(d *authz.Decision, class authz.Class, code authz.Code, reason string) {
+	if d.Effect == authz.Allow {
+		d.Effect, d.Rules, d.ReasonUser = authz.Require, nil, "An approval is needed."
+		d.Class, d.Code, d.ReasonAdmin = class, code, reason
+	}
+	if class == authz.ClassStale {
+		d.Class, d.Code, d.ReasonAdmin = class, code, reason
+	}
+	for i := range d.Obligations {
+		if d.Obligations[i].ID == postureApproval {
+			return
+		}
+	}
+	d.Obligations = append(slices.Clip(d.Obligations), authz.Obligation{ID: postureApproval, Type: "approval"})
+}
+
+// postureApproval is the id of the obligation that posture, not a rule, demands.
+const postureApproval = "posture-approval"
+
+// approvalDemanded finds the first touched entity for which posture demands an
+// approval of this action.
+func (q *inquiry) approvalDemanded() (*touched, *posture.Fact) {
+	for i := range q.touched {
+		t := &q.touched[i]
+		if !slices.Contains(t.effect.ApprovalFor, "*") && !slices.Contains(t.effect.ApprovalFor, q.request.Action.Name) {
+			continue
+		}
+		for f := range t.effect.ApprovalBy {
+			by := &t.effect.ApprovalBy[f]
+			if slices.Contains(by.Actions, "*") || slices.Contains(by.Actions, q.request.Action.Name) {
+				return t, by
+			}
+		}
+		return t, nil
+	}
+	return nil, nil
+}
+
+// seal fills in what every decision has.
+func (q *inquiry) seal(d *authz.Decision) *authz.Decision {
+	for i := range q.touched {
+		d.ValidUntil = min(d.ValidUntil, q.touched[i].effect.Until)
+	}
+	if q.profile != nil && q.profile.MaxAttestationAge > 0 {
+		d.ValidUntil = min(d.ValidUntil, q.attestationEnds(q.profile.MaxAttestationAge))
+	}
+	d.Bundle = q.basis.rules.Digest()
+	if d.Effect != authz.Allow {
+		d.Evidence = q.evidence()
+	}
+	return d
+}
+
+// attestationEnds is when a pass that counts now becomes too old.
+func (q *inquiry) attestationEnds(bound time.Duration) authz.Instant {
+	end := authz.Forever
+	for i := range q.touched {
+		t := &q.touched[i]
+		if i != q.agent && t.ref.Kind != authz.KindInstance || t.effect.Attested != authz.AttestPassed {
+			continue
+		}
+		if at := t.effect.AttestedAt.Add(bound); at > q.now {
+			end = min(end, at)
+		}
+	}
+	return end
+}
+
+// same reports whether two decisions say the same for the same reasons.
+func same(a, b *authz.Decision) bool {
+	return a.Effect == b.Effect && a.Class == b.Class && a.Code == b.Code && a.Entity == b.Entity &&
+		a.Input == b.Input && slices.Equal(a.Rules, b.Rules) && a.Bundle == b.Bundle
+}
