@@ -94,21 +94,21 @@ type ReloadRequest struct {
 
 // StatusResponse answers GET /v1/status.
 type StatusResponse struct {
-	Version   string         `json:"version"`
-	GoVersion string         `json:"go_version"`
-	StartedAt string         `json:"started_at"`
-	Uptime    float64        `json:"uptime_seconds"`
-	Now       string         `json:"now"`
-	Ready     bool           `json:"ready"`
-	NotReady  []string       `json:"not_ready,omitzero"` // why not
-	Degraded  []string       `json:"degraded,omitzero"`  // what strict readiness would object to
-	Rules     RulesStatus    `json:"rules"`
-	Feed      FeedStatus     `json:"feed"`
-	Posture   PostureStatus  `json:"posture"`
-	Cache     CacheStatus    `json:"cache"`
-	Clock     ClockStatus    `json:"clock"`
-	Recent    RecentStatus   `json:"recent"`
-	Decisions map[string]any `json:"decisions,omitzero"` // by effect, counted since the start
+	Version   string            `json:"version"`
+	GoVersion string            `json:"go_version"`
+	StartedAt string            `json:"started_at"`
+	Uptime    float64           `json:"uptime_seconds"`
+	Now       string            `json:"now"`
+	Ready     bool              `json:"ready"`
+	NotReady  []string          `json:"not_ready,omitzero"` // why not
+	Degraded  []string          `json:"degraded,omitzero"`  // what strict readiness would object to
+	Rules     RulesStatus       `json:"rules"`
+	Feed      FeedStatus        `json:"feed"`
+	Posture   PostureStatus     `json:"posture"`
+	Cache     CacheStatus       `json:"cache"`
+	Clock     ClockStatus       `json:"clock"`
+	Recent    RecentStatus      `json:"recent"`
+	Decisions map[string]uint64 `json:"decisions,omitzero"` // by effect, since the start
 }
 
 // RulesStatus is the rule set in use, in short.
@@ -133,10 +133,10 @@ type FeedStatus struct {
 	Health    string           `json:"health"`          // "ok" or what is wrong with the log
 }
 
-// PostureStatus is what is known, in numbers. Entities counts every tenant that the
-// client may see only as a total: it is a number of this process, not of a tenant.
+// PostureStatus is what is known, in numbers of the whole process, over all tenants.
 type PostureStatus struct {
 	Entities map[string]int `json:"entities"` // by kind
+	Held     map[string]int `json:"held"`     // by kind; counted now and then, not now
 	// Digest covers the facts that are unexpired at DigestAt. Only with ?digest=1.
 	Digest   string `json:"digest,omitzero"`
 	DigestAt string `json:"digest_at,omitzero"`
