@@ -31,7 +31,16 @@ type Bundle struct {
 	Tests      []*TestFile
 	Sources    map[string][]byte // file → content, for messages and digests
 
-	texts map[string]*sourceText // of Sources, by file
+	texts          map[string]*sourceText // of Sources, by file
+	scopeOrder     []declaredScope        // of Attributes, in the order of the files
+	attributeCount int
+	ruleByID       map[string]*Rule
+}
+
+// declaredScope is where a scope of attributes is first declared.
+type declaredScope struct {
+	name string
+	pos  Pos
 }
 
 // Profile is the controls that a class of agents demands. The profile "unregistered",
@@ -117,6 +126,7 @@ type Rule struct {
 	WhenPos     Pos  // where the text of When begins
 	WhenBlock   bool // a literal block: line n of When is line WhenPos.Line+n-1, indented by WhenPos.Column-1
 	whenStyle   scalarStyle
+	places      rulePlaces
 	Granularity time.Duration
 	Obligations []authz.Obligation
 	ReasonUser  string

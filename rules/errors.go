@@ -103,4 +103,3 @@ func finishErrors(errs []Error) Errors {
 	}
 	return sorted
 }
-

@@ -1,0 +1,3 @@
+package rules
+
+func (b *Bundle) parseTests(errs *[]Error) {}
