@@ -1,36 +1,159 @@
 package posture
 
-import "vigil/authz"
+import (
+	"sync/atomic"
+
+	"vigil/authz"
+)
 
 // View gathers the records of one request, or of a whole batch, so that all of them
 // were in force at one instant. Use: Reset, Read each key, Confirm; when Confirm says
 // no, Reset and read anew. After three tries use Store.Exclusive, which cannot fail.
 // A View is for one goroutine and is reused.
-type View struct{}
+type View struct {
+	store  *Store
+	tenant tenant // the last one that was known
+	pins   []pin
+}
+
+// pin is what one Read saw: a record in a cell, or an absence and its birth counter.
+type pin struct {
+	cell  *cell
+	rec   *Record // absent where a cell was found that is not born yet
+	birth uint32  // the number of the counter; counts where cell is nil
+	seen  uint32
+}
 
 // Reset empties v for reading from s.
-func (v *View) Reset(s *Store) { panic("unwritten") }
+func (v *View) Reset(s *Store) {
+	if v.store != s {
+		v.store, v.tenant = s, tenant{}
+	}
+	clear(v.pins) // so that an idle View keeps no records alive
+	v.pins = v.pins[:0]
+}
 
-// Read gives the record of key in force, or nil, and remembers what it saw.
-func (v *View) Read(key authz.Key) *Record { panic("unwritten") }
+// Read gives the record of key in force, or nil, and remembers what it saw. It takes no
+// lock and, once v has grown, allocates nothing.
+func (v *View) Read(key authz.Key) *Record {
+	s := v.store
+	t := &v.tenant
+	// The counter is loaded before anything that may change with a birth is looked at,
+	// the numbers of the tenants included. The hash does not depend on the number.
+	if t.number == 0 || t.name != key.Tenant {
+		return v.readTenant(key)
+	}
+	p := s.placeOf(t, key.Kind, key.ID)
+	birth := s.birth(p.hash)
+	return v.read(p, key.ID, birth, s.births[birth].Load())
+}
+
+// readTenant is Read for another tenant than the last.
+func (v *View) readTenant(key authz.Key) *Record {
+	s := v.store
+	t := s.tenantOf(key.Tenant)
+	if t.number == 0 {
+		birth := s.birth(s.hash(&t, key.Kind, key.ID))
+		seen := s.births[birth].Load()
+		if t = s.tenantOf(key.Tenant); t.number == 0 {
+			v.pins = append(v.pins, pin{birth: birth, seen: seen})
+			return nil
+		}
+	}
+	v.tenant = t
+	return v.Read(key)
+}
+
+func (v *View) read(p place, id string, birth, seen uint32) *Record {
+	c := v.store.shards[p.shard()].table.Load().find(p, id)
+	if c != nil {
+		if r := c.rec.Load().inForce(); r != dead {
+			v.pins = append(v.pins, pin{cell: c, rec: r})
+			return r.known()
+		}
+	}
+	v.pins = append(v.pins, pin{birth: birth, seen: seen})
+	return nil
+}
 
 // Confirm reports whether everything read is still in force, so that there was an
-// instant, between the last Read and this call, at which all of it was.
-func (v *View) Confirm() bool { panic("unwritten") }
+// instant, between the last Read and this call, at which all of it was. A commit since
+// then of a record whose predecessor was read counts as a change.
+//
+// A record that was in force when it was read and is in force now was so all the time
+// between, for no record comes back.
+func (v *View) Confirm() bool {
+	for i := range v.pins {
+		p := &v.pins[i]
+		if p.cell == nil {
+			if v.store.births[p.birth].Load() != p.seen {
+				return false
+			}
+		} else if p.cell.rec.Load().inForce() != p.rec {
+			return false
+		}
+	}
+	return true
+}
 
 // Stamp gives what v has read, in a form that can be asked later whether it is still
 // current. It shares no memory with v.
-func (v *View) Stamp() Stamp { panic("unwritten") }
+func (v *View) Stamp() Stamp {
+	cells := 0
+	for i := range v.pins {
+		if v.pins[i].cell != nil {
+			cells++
+		}
+	}
+	s := Stamp{}
+	if cells > 0 {
+		s.cells = make([]sight, 0, cells)
+	}
+	if cells < len(v.pins) {
+		s.counters = v.store.births
+		s.births = make([]uint64, 0, len(v.pins)-cells)
+	}
+	for i := range v.pins {
+		if p := &v.pins[i]; p.cell != nil {
+			s.cells = append(s.cells, sight{p.cell, p.rec})
+		} else {
+			s.births = append(s.births, uint64(p.birth)<<32|uint64(p.seen))
+		}
+	}
+	return s
+}
 
-// Exclusive runs f while no change is applied, so that what f reads is of one instant.
-// f must be quick.
-func (s *Store) Exclusive(f func()) { panic("unwritten") }
+// Stamp is the records that a decision was computed from, and the absences. The zero
+// Stamp is of a decision computed from nothing, and always current.
+type Stamp struct {
+	cells    []sight
+	births   []uint64 // number of the counter <<32 | its value
+	counters []atomic.Uint32
+}
 
-// Stamp is the records that a decision was computed from.
-type Stamp struct{}
+type sight struct {
+	cell *cell
+	rec  *Record
+}
 
 // Current reports whether every record of the stamp is the one in force. It loads one
 // pointer per entity; it takes no lock, looks nothing up by id and allocates nothing.
 // Records are compared by address and addresses are not reused while the stamp lives,
 // so if all are current, all were so at the time of the first load.
-func (s *Stamp) Current() bool { panic("unwritten") }
+//
+// A record that waits for its commit is in its cell already, so a stamp of its
+// predecessor stops being current a moment before the change is in force. A stamp is
+// never of a record that waits: a View reads the predecessor.
+func (s *Stamp) Current() bool {
+	for i := range s.cells {
+		if s.cells[i].cell.rec.Load() != s.cells[i].rec {
+			return false
+		}
+	}
+	for _, b := range s.births {
+		if s.counters[b>>32].Load() != uint32(b) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,219 @@
+package posture
+
+import (
+	"slices"
+	"strings"
+
+	"vigil/authz"
+)
+
+// Apply adds the facts of one signal to all its entities at one instant: readers see
+// all of the changes or none. now is used only to say outcomes and to make the new
+// records' effective form ready: a fact counts from now on even if its time is still to
+// come, and one that is past its end is kept until Prune. Changes keep nothing of their
+// facts' memory in s. The results are in the order of the changes.
+func (s *Store) Apply(now authz.Instant, changes []Change) []Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	results := make([]Result, len(changes))
+	steps := make([]step, 0, len(changes))
+	which := make([]int, len(changes)) // the step of each change
+	for i := range changes {
+		key := changes[i].Key
+		at := slices.IndexFunc(steps, func(st step) bool { return st.key == key })
+		if at < 0 {
+			at = len(steps)
+			steps = append(steps, s.begin(key))
+		}
+		st := &steps[at]
+		var outcome Outcome
+		st.next, outcome = s.joined(now, key.ID, st.next, changes[i].Facts)
+		which[i] = at
+		results[i] = Result{Key: key, Outcome: outcome, Known: st.prev.known() != nil}
+	}
+	s.publish(steps)
+	for i := range results {
+		results[i].Record = steps[which[i]].next.known()
+	}
+	return results
+}
+
+// step is the way of one entity from the record in force to the next.
+type step struct {
+	key        authz.Key
+	cell       *cell // nil for an entity to be born
+	prev, next *Record
+}
+
+func (s *Store) begin(key authz.Key) step {
+	t := s.tenantOf(key.Tenant)
+	p := s.placeOf(&t, key.Kind, key.ID)
+	st := step{key: key, prev: absent, next: absent}
+	if c := s.shards[p.shard()].table.Load().find(p, key.ID); c != nil {
+		// Writers are serialized, so what is in the cell is committed.
+		st.cell = c
+		st.prev = c.rec.Load()
+		st.next = st.prev
+	}
+	return st
+}
+
+// publish puts the next records in force, all at one instant.
+func (s *Store) publish(steps []step) {
+	steps = slices.DeleteFunc(slices.Clone(steps), func(st step) bool { return st.next == st.prev })
+	if len(steps) == 0 {
+		return
+	}
+	var word *commit
+	if len(steps) > 1 {
+		word = new(commit)
+		waits := make([]pending, len(steps))
+		for i := range steps {
+			waits[i] = pending{word: word, prev: steps[i].prev}
+			steps[i].next.pending.Store(&waits[i])
+		}
+	}
+	for i := range steps {
+		st := &steps[i]
+		if st.cell == nil {
+			st.cell = s.bear(st)
+		}
+		s.count(st.key.Kind, st.prev, st.next)
+		st.cell.rec.Store(st.next)
+	}
+	if word == nil {
+		return
+	}
+	word.done.Store(true)
+	for i := range steps {
+		steps[i].next.pending.Store(nil)
+	}
+}
+
+// bear inserts a cell that holds absent and bumps the birth counter, in this order: see
+// Store. The caller stores the record afterwards.
+func (s *Store) bear(st *step) *cell {
+	t := s.addTenant(st.key.Tenant)
+	p := s.placeOf(&t, st.key.Kind, st.next.eff.ID)
+	c := &cell{id: st.next.eff.ID, meta: p.meta}
+	c.rec.Store(absent)
+	s.insert(p, c)
+	s.births[s.birth(p.hash)].Add(1)
+	return c
+}
+
+// joined gives the record that has the facts of prev and those added, and says what
+// they did; it gives prev itself where they did nothing.
+func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact) (*Record, Outcome) {
+	items := s.items[:0]
+	prev.eff.each(func(f *Fact, raw string) bool {
+		items = append(items, item{Fact: *f, raw: raw})
+		return true
+	})
+	old := len(items)
+	news := make([]Fact, 0, len(added))
+	for i := range added {
+		if f, ok := normal(&added[i]); ok {
+			news = append(news, f)
+			items = append(items, item{Fact: f})
+		}
+	}
+	if len(news) == 0 {
+		return prev, NoChange
+	}
+	outcome := Duplicate
+	lifts := items[:old]
+	for i := range news {
+		outcome = stronger(outcome, arrival(&news[i], lifts))
+	}
+	kept := s.caps.join(items)
+	defer func() { // the scratch must not keep the facts' memory
+		clear(items)
+		s.items = items[:0]
+	}()
+	unchanged := len(kept) == old && !slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" })
+	if unchanged {
+		return prev, outcome
+	}
+	if prev.known() != nil {
+		id = prev.eff.ID
+	} else {
+		id = strings.Clone(id)
+	}
+	next := s.record(now, id, kept)
+	for i := range news {
+		if slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" && order(&it.Fact, &news[i]) == 0 }) {
+			outcome = NoChange
+		}
+	}
+	if moved(&next.eff, prev.At(now), news) {
+		outcome = Applied
+	}
+	return next, outcome
+}
+
+// arrival says what becomes of a new fact that changes nothing.
+func arrival(f *Fact, old []item) Outcome {
+	for i := range old {
+		o := &old[i].Fact
+		if o.Facet == f.Facet && o.Source == f.Source && order(o, f) == 0 {
+			return Duplicate
+		}
+		if o.Facet == Lift && liftedBy(f, old[i:i+1]) {
+			return Lifted
+		}
+	}
+	return Superseded
+}
+
+// stronger gives the outcome that says more: superseded, lifted, duplicate.
+func stronger(a, b Outcome) Outcome {
+	rank := [...]int{Duplicate: 0, Lifted: 1, Superseded: 2, NoChange: 3, Applied: 4}
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+// moved reports whether one of the new facts, or what became of the old ones through
+// them, shows in what is effective.
+func moved(next, prev *Effective, news []Fact) bool {
+	if next.Status != prev.Status || next.Risk != prev.Risk || next.Tainted != prev.Tainted ||
+		next.Attested != prev.Attested || next.AttestedAt != prev.AttestedAt ||
+		next.Cutoff != prev.Cutoff || next.Narrowed != prev.Narrowed ||
+		!slices.Equal(next.Left, prev.Left) || !slices.Equal(next.ApprovalFor, prev.ApprovalFor) ||
+		next.Registered != prev.Registered || !sameRegistration(next, prev) {
+		return true
+	}
+	// A fact that now stands beside others withdraws something of its own: it would stay
+	// withdrawn if they ended. So does a lift of such a fact, or a release of such a hold.
+	same := func(a, b Fact) bool { return order(&a, &b) == 0 }
+	return !slices.EqualFunc(next.Holds(), prev.Holds(), same) ||
+		!slices.EqualFunc(next.ApprovalBy(), prev.ApprovalBy(), same) ||
+		!slices.EqualFunc(next.NarrowedBy(), prev.NarrowedBy(), same) ||
+		!slices.EqualFunc(next.TaintedBy(), prev.TaintedBy(), same) ||
+		!slices.EqualFunc(next.all(UnreadableSignal), prev.all(UnreadableSignal), same) ||
+		len(next.all(Revoke)) != len(prev.all(Revoke)) ||
+		len(next.all(Decommission)) != len(prev.all(Decommission))
+}
+
+// record makes a record of facts that are in canonical form.
+func (s *Store) record(now authz.Instant, id string, kept []item) *Record {
+	var room, regRoom [512]byte
+	enc := room[:0]
+	for i := range kept {
+		if kept[i].raw != "" {
+			enc = append(enc, kept[i].raw...)
+			continue
+		}
+		f := &kept[i].Fact
+		var registration uint32
+		if f.Facet == Registration {
+			registration = s.dict.registration(appendRegistered(regRoom[:0], f.Registration), false)
+		}
+		enc = appendFact(enc, f, s.dict.source(f.Source), registration)
+	}
+	// What is effective is computed from the encoded form, so it refers to no memory but
+	// the record's own, and what is kept is what is in force.
+	return &Record{eff: effectiveAt(id, string(enc), s.dict, now)}
+}

@@ -1,0 +1,89 @@
+package posture
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync/atomic"
+)
+
+// dict holds what many records of one store share, so that a record refers to it by a
+// small number: the names of sources and whole registrations. It only grows, up to its
+// limits; beyond them records hold the content themselves.
+//
+// Writers are serialized by the store's lock. Readers load the tables, which are
+// append-only: an entry is published before the record that refers to it, so every
+// reference that a reader meets is below the length that it loads afterwards.
+type dict struct {
+	sources       atomic.Pointer[[]string]
+	registrations atomic.Pointer[[]*Registered]
+
+	// Guarded by the store's lock.
+	sourceRefs       map[string]uint32
+	registrationRefs map[string]uint32 // by canonical encoding
+	// once remembers hashes of registrations seen once, in the slots that they hash to.
+	// A registration is shared from its second sight on, so that registrations which
+	// are one agent's alone do not fill the table.
+	seed maphash.Seed
+	once []uint64
+}
+
+const (
+	maxSharedSources       = 1 << 16
+	maxSharedRegistrations = 1 << 16
+	onceSlots              = 1 << 13
+)
+
+func newDict() *dict {
+	d := &dict{
+		sourceRefs:       map[string]uint32{},
+		registrationRefs: map[string]uint32{},
+		seed:             maphash.MakeSeed(),
+		once:             make([]uint64, onceSlots),
+	}
+	d.sources.Store(new([]string))
+	d.registrations.Store(new([]*Registered))
+	return d
+}
+
+// source gives the reference of a source's name; 0 where the table is full.
+func (d *dict) source(name string) uint32 {
+	if ref, ok := d.sourceRefs[name]; ok {
+		return ref
+	}
+	if len(d.sourceRefs) >= maxSharedSources {
+		return 0
+	}
+	name = strings.Clone(name)
+	ref := add(&d.sources, name)
+	d.sourceRefs[name] = ref
+	return ref
+}
+
+// registration gives the reference of the registration with that encoding; 0 where it
+// is seen for the first time, unless it is known to be shared, or the table is full.
+func (d *dict) registration(encoded []byte, shared bool) uint32 {
+	if ref, ok := d.registrationRefs[string(encoded)]; ok {
+		return ref
+	}
+	if len(d.registrationRefs) >= maxSharedRegistrations {
+		return 0
+	}
+	if !shared {
+		h := maphash.Bytes(d.seed, encoded) | 1
+		if slot := &d.once[h>>1%onceSlots]; *slot != h {
+			*slot = h
+			return 0
+		}
+	}
+	own := string(encoded)
+	in := decoder{s: own}
+	ref := add(&d.registrations, in.registered())
+	d.registrationRefs[own] = ref
+	return ref
+}
+
+func add[T any](table *atomic.Pointer[[]T], entry T) uint32 {
+	grown := append(*table.Load(), entry)
+	table.Store(&grown)
+	return uint32(len(grown))
+}

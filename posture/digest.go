@@ -1,0 +1,47 @@
+package posture
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/bits"
+
+	"vigil/authz"
+)
+
+// Digest covers the facts that are unexpired at now. Stores that hold the same facts
+// have the same digest, whatever the order in which they came. It is the sum, modulo
+// 2^256, of the SHA-256 of each entity's key and facts; it tells replicas apart that
+// have drifted, and is no proof against somebody who chooses facts to make sums equal.
+//
+// What is applied meanwhile may or may not be covered.
+func (s *Store) Digest(now authz.Instant) [32]byte {
+	var sum [4]uint64
+	var buf []byte
+	s.walk(func(c *cell, r *Record) bool {
+		key := s.keyOf(c)
+		buf = appendString(buf[:0], key.Tenant)
+		buf = append(buf, byte(key.Kind))
+		buf = appendString(buf, key.ID)
+		empty := len(buf)
+		r.eff.each(func(f *Fact, _ string) bool {
+			if !f.gone(now) {
+				buf = AppendFact(buf, f)
+			}
+			return true
+		})
+		if len(buf) == empty {
+			return true
+		}
+		h := sha256.Sum256(buf)
+		var carry uint64
+		for i := range sum {
+			sum[i], carry = bits.Add64(sum[i], binary.LittleEndian.Uint64(h[i*8:]), carry)
+		}
+		return true
+	})
+	var out [32]byte
+	for i := range sum {
+		binary.LittleEndian.PutUint64(out[i*8:], sum[i])
+	}
+	return out
+}

@@ -1,0 +1,279 @@
+package posture
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"vigil/authz"
+)
+
+// Effective is what a record says during an interval of time. It is immutable.
+//
+// It is laid out for millions of records of which most say little: what is rarely
+// there is behind a pointer that such records share. The facts behind it are decoded
+// when they are asked for; that allocates and is for explaining.
+type Effective struct {
+	authz.Standing
+	*Span // never nil
+
+	facts string // every fact of the record, encoded, in order
+	dict  *dict
+}
+
+// Span is when an Effective holds, and what few records say.
+type Span struct {
+	AttestedAt authz.Instant // event time of the oldest of the newest passes that count
+	// From <= now < Until is when the Effective holds.
+	From, Until authz.Instant
+	*Limits     // never nil
+}
+
+// Limits is what posture withdraws short of a status.
+type Limits struct {
+	Cutoff      authz.Instant // issued before this is dead; 0 for none
+	Narrowed    bool          // Left counts
+	Left        []string      // scopes left by narrowing, sorted
+	ApprovalFor []string      // actions for which posture demands approval, sorted; ["*"] is every action
+}
+
+const beginning authz.Instant = math.MinInt64
+
+var (
+	noLimits   = &Limits{}
+	forAllTime = &Span{From: beginning, Until: authz.Forever, Limits: noLimits}
+	nothing    = Effective{Span: forAllTime}
+)
+
+// effectiveAt computes what encoded facts say at now. It is pure.
+func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
+	e := Effective{Standing: authz.Standing{ID: id}, facts: facts, dict: d}
+	span := Span{From: beginning, Until: authz.Forever}
+	var limits Limits
+	var passed, failed bool
+	approve := map[string]bool(nil)
+	line := Fact{} // the newest unexpired hold or risk so far of one source
+	speak := func() {
+		if line.Facet == Hold && line.Held {
+			e.Status = max(e.Status, authz.Quarantined)
+		}
+		e.Risk = max(e.Risk, line.Risk)
+		line = Fact{}
+	}
+	e.each(func(f *Fact, _ string) bool {
+		if line.Facet != f.Facet || line.Source != f.Source {
+			speak()
+		}
+		expired := f.Until <= now
+		if !neverEnds(f.Facet) && (f.Facet != Attest || f.Passed) {
+			if expired {
+				span.From = max(span.From, f.Until)
+			} else {
+				span.Until = min(span.Until, f.Until)
+			}
+		}
+		if expired && (f.Facet != Attest || f.Passed) {
+			return true
+		}
+		switch f.Facet {
+		case Registration:
+			r := f.Registration
+			e.Registered = true
+			e.Class, e.Labels, e.Scopes, e.Code, e.Model = r.Class, r.Labels, r.Scopes, r.Code, r.Model
+		case Hold, Risk:
+			line = *f // in order, so the last of the source is the newest
+		case Attest:
+			if !f.Passed {
+				failed = true
+				break
+			}
+			if !passed || f.Time < span.AttestedAt {
+				span.AttestedAt = f.Time
+			}
+			passed = true
+		case Taint:
+			e.Tainted = true
+		case ApprovalRequired:
+			if approve == nil {
+				approve = map[string]bool{}
+			}
+			for _, a := range f.Actions {
+				approve[a] = true
+			}
+		case Narrow:
+			if limits.Narrowed {
+				limits.Left = intersect(limits.Left, f.Scopes)
+			} else {
+				limits.Narrowed, limits.Left = true, f.Scopes
+			}
+		case Revoke:
+			e.Status = max(e.Status, authz.Revoked)
+		case Decommission:
+			e.Status = max(e.Status, authz.Decommissioned)
+		case UnreadableSignal:
+			e.Status = authz.Unreadable
+		case IssuedBefore:
+			limits.Cutoff = f.Cutoff
+		}
+		return true
+	})
+	speak()
+	switch {
+	case failed:
+		e.Attested, span.AttestedAt = authz.AttestFailed, 0
+	case passed:
+		e.Attested = authz.AttestPassed
+	}
+	if approve["*"] {
+		limits.ApprovalFor = []string{"*"}
+	} else if approve != nil {
+		for a := range approve {
+			limits.ApprovalFor = append(limits.ApprovalFor, a)
+		}
+		slices.Sort(limits.ApprovalFor)
+	}
+	span.Limits = noLimits
+	if limits.Cutoff != 0 || limits.Narrowed || limits.ApprovalFor != nil {
+		own := limits
+		span.Limits = &own
+	}
+	if span == *forAllTime {
+		e.Span = forAllTime
+	} else {
+		own := span
+		e.Span = &own
+	}
+	return e
+}
+
+func intersect(a, b []string) []string {
+	var both []string
+	for _, s := range a {
+		if _, ok := slices.BinarySearch(b, s); ok {
+			both = append(both, s)
+		}
+	}
+	return both
+}
+
+// each decodes the facts in order, with their encoded form, until f returns false.
+func (e *Effective) each(f func(fact *Fact, raw string) bool) {
+	if e.facts == "" {
+		return
+	}
+	in := decoder{s: e.facts}
+	sources, registrations := *e.dict.sources.Load(), *e.dict.registrations.Load()
+	var fact Fact
+	for in.at < len(in.s) {
+		start := in.at
+		in.fact(&fact, sources, registrations)
+		if in.err != nil {
+			panic("posture: a record that cannot be decoded: " + in.err.Error())
+		}
+		if !f(&fact, in.s[start:in.at]) {
+			return
+		}
+	}
+}
+
+// find gives the last fact in order that is wanted, or nil.
+func (e *Effective) find(want func(*Fact) bool) (found *Fact) {
+	e.each(func(f *Fact, _ string) bool {
+		if want(f) {
+			one := *f
+			found = &one
+		}
+		return true
+	})
+	return found
+}
+
+// standing reports whether f is unexpired while e holds.
+func (e *Effective) standing(f *Fact) bool { return f.Until > e.From }
+
+func (e *Effective) all(facet Facet) (all []Fact) {
+	e.each(func(f *Fact, _ string) bool {
+		if f.Facet == facet && e.standing(f) {
+			all = append(all, *f)
+		}
+		return true
+	})
+	return all
+}
+
+// speakers gives the newest unexpired fact of each source's line.
+func (e *Effective) speakers(facet Facet) (speak []Fact) {
+	for _, f := range e.all(facet) {
+		if n := len(speak); n > 0 && speak[n-1].Source == f.Source {
+			speak[n-1] = f
+		} else {
+			speak = append(speak, f)
+		}
+	}
+	return speak
+}
+
+// Holds gives the quarantines in force, oldest first.
+func (e *Effective) Holds() []Fact {
+	holds := slices.DeleteFunc(e.speakers(Hold), func(f Fact) bool { return !f.Held })
+	slices.SortFunc(holds, func(a, b Fact) int { return newness(&a, &b) })
+	return holds
+}
+
+// RevokedBy gives the unreadable signal, decommission or revocation behind Status, the
+// worst of them, or nil.
+func (e *Effective) RevokedBy() *Fact {
+	var facet Facet
+	switch e.Status {
+	case authz.Unreadable:
+		facet = UnreadableSignal
+	case authz.Decommissioned:
+		facet = Decommission
+	case authz.Revoked:
+		facet = Revoke
+	default:
+		return nil
+	}
+	return e.find(func(f *Fact) bool { return f.Facet == facet })
+}
+
+// CutoffBy gives the fact behind Cutoff, or nil.
+func (e *Effective) CutoffBy() *Fact {
+	return e.find(func(f *Fact) bool { return f.Facet == IssuedBefore })
+}
+
+// RiskBy gives the fact behind Risk, or nil. Of several that say the same it is the
+// oldest.
+func (e *Effective) RiskBy() (by *Fact) {
+	for _, f := range e.speakers(Risk) {
+		if f.Risk == e.Risk && (by == nil || newness(&f, by) < 0) {
+			by = &f
+		}
+	}
+	return by
+}
+
+// ApprovalBy gives the facts behind ApprovalFor.
+func (e *Effective) ApprovalBy() []Fact { return e.all(ApprovalRequired) }
+
+// NarrowedBy gives the facts behind Left.
+func (e *Effective) NarrowedBy() []Fact { return e.all(Narrow) }
+
+// TaintedBy gives the facts behind Tainted.
+func (e *Effective) TaintedBy() []Fact { return e.all(Taint) }
+
+// AttestedBy gives the newest attestation of each source, expired passes left out.
+func (e *Effective) AttestedBy() (by []Fact) {
+	e.each(func(f *Fact, _ string) bool {
+		if f.Facet == Attest && (!f.Passed || e.standing(f)) {
+			by = append(by, *f)
+		}
+		return true
+	})
+	return by
+}
+
+func sameRegistration(a, b *Effective) bool {
+	return a.Class == b.Class && a.Code == b.Code && a.Model == b.Model &&
+		slices.Equal(a.Scopes, b.Scopes) && maps.Equal(a.Labels, b.Labels)
+}

@@ -1,0 +1,215 @@
+package posture
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"slices"
+
+	"vigil/authz"
+)
+
+// What the caps do, and what they cost. Every fold restricts at least as much, for at
+// least as long, as what it replaces, whatever comes later: a cap never gives
+// permission back. Within the caps joining does not depend on order. Beyond them:
+//
+//   - facts that all stand: the fold is the same in every order, unless some of the
+//     facts that overflowed are lifted (a fold cannot be lifted);
+//   - lines, and sources with lines: what is folded depends on what was there when the
+//     cap was reached, so digests of stores that saw another order may differ.
+
+// joinStanding joins facts that all stand: it drops the lifted ones and keeps those that
+// last longest; the rest becomes one fact that says the worst for as long as any of
+// them would have stood. The kept ones outlast the fold, so expiry never leaves room
+// that a folded fact should have had.
+func (c *caps) joinStanding(items, lifts []item) []item {
+	facet := items[0].Facet
+	var folded authz.Instant // the end of the fold; 0 for none
+	var rest []item          // folds made before
+	out := items[:0]
+	for _, it := range items {
+		switch {
+		case it.Source == overflow:
+			rest = append(rest, it)
+			folded = max(folded, it.Until)
+		case liftedBy(&it.Fact, lifts):
+		default:
+			out = append(out, it)
+		}
+	}
+	if len(out) > c.stand {
+		folded = max(folded, dropShortest(&out, c.stand))
+	}
+	if folded != 0 {
+		fold := fold(facet, 0, folded)
+		at, _ := slices.BinarySearchFunc(out, fold, func(a item, f Fact) int { return order(&a.Fact, &f) })
+		out = slices.Insert(slices.Clip(out), at, foldItem(fold, rest))
+	}
+	return out
+}
+
+func liftedBy(f *Fact, lifts []item) bool {
+	for i := range lifts {
+		if t := lifts[i].Lifts; t.Facet == f.Facet && t.ID == f.ID && t.Source == f.Source {
+			return true
+		}
+	}
+	return false
+}
+
+// dropShortest keeps the n items that end last, ties by content hash, in their order,
+// and gives the latest end of the others.
+func dropShortest(items *[]item, n int) authz.Instant {
+	type ranked struct {
+		hash [sha256.Size]byte
+		at   int
+	}
+	all := *items
+	ranks := make([]ranked, len(all))
+	for i := range all {
+		ranks[i] = ranked{contentHash(&all[i].Fact), i}
+	}
+	slices.SortFunc(ranks, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(all[b.at].Until, all[a.at].Until), bytes.Compare(a.hash[:], b.hash[:]))
+	})
+	end := all[ranks[n].at].Until
+	keep := make([]bool, len(all))
+	for _, r := range ranks[:n] {
+		keep[r.at] = true
+	}
+	i := -1
+	*items = slices.DeleteFunc(all, func(item) bool { i++; return !keep[i] })
+	return end
+}
+
+// fold is the worst that a fact of that facet can say.
+func fold(facet Facet, time, until authz.Instant) Fact {
+	f := Fact{Facet: facet, Source: overflow, ID: overflow, Time: time, Until: until, Reason: overflowReason}
+	switch facet {
+	case Hold:
+		f.Held = true
+	case Risk:
+		f.Risk = 100
+	case ApprovalRequired:
+		f.Actions = []string{"*"}
+	}
+	return f
+}
+
+// foldItem makes an item of f, with the raw form of the same fact among items.
+func foldItem(f Fact, items []item) item {
+	for i := range items {
+		if items[i].raw != "" && order(&items[i].Fact, &f) == 0 {
+			return items[i]
+		}
+	}
+	return item{Fact: f}
+}
+
+// joinLines joins the facts of a facet in which each source has a line, and its newest
+// fact speaks: the newest unexpired for holds and risks, the newest for attestations.
+func (c *caps) joinLines(facet Facet, items []item) []item {
+	var lines [][]item
+	var rest []item // the overflow line
+	for len(items) > 0 {
+		source, n := items[0].Source, 1
+		for n < len(items) && items[n].Source == source {
+			n++
+		}
+		line := items[:n:n]
+		items = items[n:]
+		switch {
+		case source == overflow:
+			rest = line
+		case facet == Attest:
+			lines = append(lines, line[n-1:])
+		default:
+			lines = append(lines, c.staircase(line))
+		}
+	}
+	for len(lines) > c.sources {
+		at := leastNeeded(lines)
+		rest = append(rest, lines[at]...)
+		lines = slices.Delete(lines, at, at+1)
+	}
+	if worst, ok := worstOf(facet, rest); ok {
+		lines = append(lines, []item{foldItem(worst, rest)})
+	}
+	out := slices.Concat(lines...)
+	slices.SortFunc(out, func(a, b item) int { return order(&a.Fact, &b.Fact) })
+	return out
+}
+
+// staircase drops from a line, oldest first, every fact that a newer one outlasts. What
+// is left ends the earlier the newer it is.
+func (c *caps) staircase(line []item) []item {
+	top := len(line) - 1
+	out := line[top:]
+	for i := top - 1; i >= 0; i-- {
+		if line[i].Until > out[0].Until {
+			top--
+			line[top] = line[i]
+			out = line[top:]
+		}
+	}
+	for len(out) > c.steps {
+		// The two oldest become one that is dated like the newer and says the worst until
+		// the end of the older. Dated like the older it could be hidden by a fact that comes
+		// late and is dated between them; saying only the worse of the two it could hide one.
+		merged := fold(out[0].Facet, out[1].Time, out[0].Until)
+		merged.Source = out[0].Source
+		out[1] = foldItem(merged, out[:2])
+		out = out[1:]
+	}
+	return out
+}
+
+// leastNeeded picks the line to fold: one that restricts nothing if there is one, else
+// the one that ends first. Of attestations the newest pass goes first, for the oldest
+// bounds the age.
+func leastNeeded(lines [][]item) int {
+	at := 0
+	for i := 1; i < len(lines); i++ {
+		if c := compareNeed(lines[i], lines[at]); c < 0 || c == 0 && lines[i][0].Source > lines[at][0].Source {
+			at = i
+		}
+	}
+	return at
+}
+
+func compareNeed(a, b []item) int {
+	endA, endB := restrictsUntil(a), restrictsUntil(b)
+	if endA == 0 && endB == 0 {
+		return cmp.Compare(b[0].Time, a[0].Time)
+	}
+	return cmp.Compare(endA, endB)
+}
+
+// restrictsUntil gives the last end of what restricts in a line; 0 where nothing does.
+func restrictsUntil(line []item) (end authz.Instant) {
+	for i := range line {
+		if restriction(&line[i].Fact) > 0 {
+			end = max(end, line[i].Until)
+		}
+	}
+	return end
+}
+
+// worstOf gives one fact that says the worst of all that the items say, until the last
+// of them ends. It reports false where nothing restricts.
+func worstOf(facet Facet, items []item) (Fact, bool) {
+	worst := fold(facet, 0, 0)
+	worst.Held, worst.Risk = false, 0
+	any := false
+	for i := range items {
+		f := &items[i].Fact
+		if restriction(f) == 0 {
+			continue
+		}
+		any = true
+		worst.Held = worst.Held || f.Held
+		worst.Risk = max(worst.Risk, f.Risk)
+		worst.Until = max(worst.Until, f.Until)
+	}
+	return worst, any
+}

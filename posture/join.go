@@ -1,0 +1,148 @@
+package posture
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
+// item is a fact while facts are being joined.
+type item struct {
+	Fact
+	raw string // its form within the old record; "" for a fact that is new
+}
+
+// order is the one order of the facts of a record: by facet, by source, then the newer
+// the later, where of two facts of the same time the more restrictive counts as newer,
+// and then the one with the larger content hash. Position never counts.
+func order(a, b *Fact) int {
+	if c := cmp.Or(cmp.Compare(a.Facet, b.Facet), cmp.Compare(a.Source, b.Source)); c != 0 {
+		return c
+	}
+	return newness(a, b)
+}
+
+// newness compares facts of one facet by age.
+func newness(a, b *Fact) int {
+	c := cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(restriction(a), restriction(b)))
+	if c != 0 {
+		return c
+	}
+	if c = cmp.Compare(a.Until, b.Until); c != 0 {
+		if a.Facet == Registration || a.Facet == Attest {
+			return -c // standing for less long, they allow less
+		}
+		return c
+	}
+	return byHash(a, b)
+}
+
+func restriction(f *Fact) int {
+	switch {
+	case f.Facet == Hold && f.Held, f.Facet == Attest && !f.Passed:
+		return 1
+	}
+	return f.Risk
+}
+
+func byHash(a, b *Fact) int {
+	x, y := contentHash(a), contentHash(b)
+	return bytes.Compare(x[:], y[:])
+}
+
+// earliest compares by time, then by hash: of statements that never end, the least is
+// the one that is kept.
+func earliest(a, b *Fact) int {
+	return cmp.Or(cmp.Compare(a.Time, b.Time), byHash(a, b))
+}
+
+// caps bounds what a record keeps of one facet.
+type caps struct {
+	stand   int // facts that all stand, per facet
+	steps   int // facts of one source's line
+	sources int // lines per facet
+	lifts   int
+}
+
+var defaultCaps = caps{stand: 128, steps: 64, sources: 64, lifts: 1024}
+
+// join gives the canonical form of items: it drops what is redundant and folds what the
+// caps do not allow, leaving the rest in order. It is idempotent; within the caps,
+// joining in parts and in any order gives the same. It uses the array of items.
+func (c *caps) join(items []item) []item {
+	if len(items) == 1 {
+		return items
+	}
+	slices.SortFunc(items, func(a, b item) int { return order(&a.Fact, &b.Fact) })
+	items = dedupe(items)
+	lifts := items[len(items):]
+	if i := slices.IndexFunc(items, func(it item) bool { return it.Facet == Lift }); i >= 0 {
+		items, lifts = items[:i:i], items[i:]
+	}
+	lifts = c.joinLifts(lifts)
+	kept := make([]item, 0, len(items)+len(lifts))
+	for len(items) > 0 {
+		facet, n := items[0].Facet, 1
+		for n < len(items) && items[n].Facet == facet {
+			n++
+		}
+		kept = append(kept, c.joinFacet(facet, items[:n], lifts)...)
+		items = items[n:]
+	}
+	return append(kept, lifts...)
+}
+
+// dedupe drops items that say the same, keeping the one that is in the old record.
+func dedupe(items []item) []item {
+	out := items[:0]
+	for _, it := range items {
+		if n := len(out); n > 0 && order(&out[n-1].Fact, &it.Fact) == 0 {
+			if out[n-1].raw == "" {
+				out[n-1] = it
+			}
+			continue
+		}
+		out = append(out, it)
+	}
+	return out
+}
+
+// joinFacet joins the items of one facet, which are in order.
+func (c *caps) joinFacet(facet Facet, items, lifts []item) []item {
+	switch facet {
+	case Registration:
+		return []item{slices.MaxFunc(items, func(a, b item) int { return newness(&a.Fact, &b.Fact) })}
+	case Hold, Risk, Attest:
+		return c.joinLines(facet, items)
+	case Revoke, Decommission:
+		return []item{slices.MinFunc(items, func(a, b item) int { return earliest(&a.Fact, &b.Fact) })}
+	case IssuedBefore:
+		return []item{slices.MinFunc(items, func(a, b item) int {
+			return cmp.Or(cmp.Compare(b.Cutoff, a.Cutoff), earliest(&a.Fact, &b.Fact))
+		})}
+	}
+	return c.joinStanding(items, lifts)
+}
+
+// joinLifts keeps one lift per target, the earliest, and of these the newest. A lift
+// that is forgotten has done its work; what it killed could return only as a
+// redelivery, and what can be lifted only ever restricts.
+func (c *caps) joinLifts(lifts []item) []item {
+	if len(lifts) < 2 {
+		return lifts
+	}
+	slices.SortFunc(lifts, func(a, b item) int {
+		return cmp.Or(compareTargets(a.Lifts, b.Lifts), earliest(&a.Fact, &b.Fact))
+	})
+	lifts = slices.CompactFunc(lifts, func(a, b item) bool { return *a.Lifts == *b.Lifts })
+	if len(lifts) > c.lifts {
+		slices.SortFunc(lifts, func(a, b item) int { return earliest(&b.Fact, &a.Fact) })
+		lifts = lifts[:c.lifts]
+	}
+	slices.SortFunc(lifts, func(a, b item) int { return order(&a.Fact, &b.Fact) })
+	return lifts
+}
+
+func compareTargets(a, b *Target) int {
+	return cmp.Or(cmp.Compare(a.Facet, b.Facet), cmp.Compare(a.Source, b.Source), cmp.Compare(a.ID, b.ID))
+}

@@ -1,0 +1,75 @@
+package posture
+
+import (
+	"bytes"
+	"testing"
+
+	"vigil/authz"
+)
+
+func agent(id string) authz.Key { return authz.Ref{Kind: authz.KindAgent, ID: id}.In("default") }
+
+func registered(id, source string, at authz.Instant, class string) Fact {
+	return Fact{Facet: Registration, Source: source, ID: id, Time: at,
+		Registration: &Registered{Class: class, Labels: map[string]string{"role": "invoice-agent"}, Scopes: []string{"b", "a"}}}
+}
+
+func TestRegisterQuarantineReleaseRevoke(t *testing.T) {
+	s := NewStore()
+	a := agent("invoice-agent")
+	apply := func(f Fact) Result { return s.Apply(100, []Change{{Key: a, Facts: []Fact{f}}})[0] }
+	hold := func(id string, at authz.Instant, held bool) Fact {
+		return Fact{Facet: Hold, Source: "client:soar", ID: id, Time: at, Held: held}
+	}
+	steps := []struct {
+		fact    Fact
+		outcome Outcome
+		known   bool
+		status  authz.Status
+	}{
+		{registered("r1", "client:cd", 1, "high-high"), Applied, false, authz.Active},
+		{registered("r1", "client:cd", 1, "high-high"), Duplicate, true, authz.Active},
+		{registered("r0", "client:cd", 0, "low"), Superseded, true, authz.Active},
+		{hold("q1", 10, true), Applied, true, authz.Quarantined},
+		{hold("q1", 10, true), Duplicate, true, authz.Quarantined},
+		{hold("q0", 9, false), Superseded, true, authz.Quarantined},
+		{hold("q2", 11, false), Applied, true, authz.Active},
+		{hold("q1", 10, true), Superseded, true, authz.Active},
+		{Fact{Facet: Revoke, Source: "client:soar", ID: "x", Time: 12}, Applied, true, authz.Revoked},
+		{hold("q3", 13, true), Applied, true, authz.Revoked},
+		{Fact{Facet: Decommission, Source: "client:cd", ID: "d", Time: 14}, Applied, true, authz.Decommissioned},
+		{Fact{Facet: Taint, Source: "client:dlp", ID: "t", Time: 14}, Applied, true, authz.Decommissioned},
+		{Fact{Facet: Lift, Source: "client:dlp", ID: "l", Time: 15, Lifts: &Target{Taint, "client:dlp", "t"}}, Applied, true, authz.Decommissioned},
+		{Fact{Facet: Taint, Source: "client:dlp", ID: "t", Time: 14}, Lifted, true, authz.Decommissioned},
+	}
+	for i, step := range steps {
+		r := apply(step.fact)
+		if r.Outcome != step.outcome || r.Known != step.known {
+			t.Errorf("step %d: %v, known %v; want %v, %v", i, r.Outcome, r.Known, step.outcome, step.known)
+		}
+		e := s.Get(a).At(100)
+		if e.Status != step.status {
+			t.Errorf("step %d: %v; want %v", i, e.Status, step.status)
+		}
+		if !e.Registered || e.Class != "high-high" || e.ID != "invoice-agent" || len(e.Scopes) != 2 || e.Scopes[0] != "a" {
+			t.Errorf("step %d: %+v", i, e.Standing)
+		}
+	}
+	if s.Get(a).At(100).Tainted {
+		t.Error("tainted after the lift")
+	}
+	var b bytes.Buffer
+	if err := s.WriteSnapshot(&b, 100); err != nil {
+		t.Fatal(err)
+	}
+	back, err := ReadSnapshot(bytes.NewReader(b.Bytes()), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back.Digest(100) != s.Digest(100) {
+		t.Error("the snapshot has another digest")
+	}
+	if s.Len()[authz.KindAgent] != 1 || s.Held()[authz.KindAgent] != 1 {
+		t.Error(s.Len(), s.Held())
+	}
+}
