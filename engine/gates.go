@@ -151,9 +151,9 @@ func (q *inquiry) standing(status authz.Status, code authz.Code, word string) st
 		if t.effect.Status != status {
 			continue
 		}
-		by := t.effect.RevokedBy
-		if status == authz.Quarantined && len(t.effect.Holds) > 0 {
-			by = &t.effect.Holds[0]
+		by := t.effect.RevokedBy()
+		if holds := t.effect.Holds(); by == nil && len(holds) > 0 {
+			by = &holds[0]
 		}
 		return t.stop(code, word+byWhom(by))
 	}
@@ -168,7 +168,7 @@ func (q *inquiry) issuedAfterCutoff() stop {
 			if t.issuedAt != 0 {
 				said = "issued " + t.issuedAt.String()
 			}
-			return t.stop(authz.IssuedBefore, "revoked"+byWhom(t.effect.CutoffBy)+
+			return t.stop(authz.IssuedBefore, "revoked"+byWhom(t.effect.CutoffBy())+
 				" for what was issued before "+cutoff.String()+": "+said)
 		}
 	}

@@ -119,10 +119,9 @@ func (q *inquiry) approvalDemanded() (*touched, *posture.Fact) {
 		if !slices.Contains(t.effect.ApprovalFor, "*") && !slices.Contains(t.effect.ApprovalFor, q.request.Action.Name) {
 			continue
 		}
-		for f := range t.effect.ApprovalBy {
-			by := &t.effect.ApprovalBy[f]
+		for _, by := range t.effect.ApprovalBy() {
 			if slices.Contains(by.Actions, "*") || slices.Contains(by.Actions, q.request.Action.Name) {
-				return t, by
+				return t, &by
 			}
 		}
 		return t, nil
