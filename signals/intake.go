@@ -3,6 +3,9 @@ package signals
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
 
 	"vigil/authz"
 	"vigil/posture"
@@ -15,15 +18,53 @@ var (
 	// ErrUnknownOutcome: the signal may or may not have been made durable. Sending it
 	// again with the same id is safe.
 	ErrUnknownOutcome = errors.New("the outcome is unknown: the signal may have been accepted")
-	// ErrConflict: the same source used the id for another signal.
+	// ErrConflict: the same source used the id for another signal. The error is a
+	// *ConflictError, which says which.
 	ErrConflict = errors.New("the id was used for another signal")
 	// ErrOverloaded: too many pushes are waiting.
 	ErrOverloaded = errors.New("too many signals are waiting to be accepted")
 )
 
+// IntakeConfig is what an intake needs.
+type IntakeConfig struct {
+	// Log makes signals durable. Required.
+	Log Log
+	// Applier follows Log. Required.
+	Applier *Applier
+	// Store is what Applier joins into. Required.
+	Store *posture.Store
+	// Now reads the clock. It never goes back. Required.
+	Now func() authz.Instant
+	// DeclaredClass reports whether the rule set in use has a profile for a class. An
+	// agent is not registered with another. Nil accepts every class.
+	DeclaredClass func(class string) bool
+	// MaxWaiting bounds the pushes under way at once; 0 for 256.
+	MaxWaiting int
+	// MaxWait bounds each push, whatever its context says; 0 for 30 s.
+	MaxWait time.Duration
+}
+
 // Intake accepts signals: it decodes, judges, appends to the log, waits until this
-// replica has applied them, and says what they did.
-type Intake struct{}
+// replica has applied them, and says what they did. It is safe for concurrent use.
+type Intake struct {
+	cfg     IntakeConfig
+	waiting atomic.Int64 // pushes under way; orders nothing
+	recent  *recentIDs
+}
+
+// NewIntake makes an intake.
+func NewIntake(cfg IntakeConfig) (*Intake, error) {
+	if cfg.Log == nil || cfg.Applier == nil || cfg.Store == nil || cfg.Now == nil {
+		return nil, errors.New("signals: an intake needs a log, its applier, a store and a clock")
+	}
+	if cfg.MaxWaiting <= 0 {
+		cfg.MaxWaiting = 256
+	}
+	if cfg.MaxWait <= 0 {
+		cfg.MaxWait = 30 * time.Second
+	}
+	return &Intake{cfg: cfg, recent: newRecentIDs()}, nil
+}
 
 // Result is what one accepted signal did.
 type Result struct {
@@ -31,6 +72,9 @@ type Result struct {
 	Outcome  posture.Outcome // the strongest of its entities'
 	Entities []posture.Result
 	Tenant   string
+	// Detail says why a signal that was accepted had no effect in the end, where the
+	// outcomes do not: the log's clock was too far behind its event time. Else "".
+	Detail string
 }
 
 // Receipt answers a push.
@@ -40,26 +84,188 @@ type Receipt struct {
 }
 
 // Push accepts one signal or a batch as JSON. On return without an error every signal
-// is durable and in force, and every decision that starts from now on knows it.
+// is durable and in force, and every decision that starts from now on knows it. A
+// signal that was there before is answered as a duplicate, and only when the original
+// is durable and in force too.
+//
+// On a *DecodeError, a *RefusedError, ErrConflict, ErrOverloaded and ErrUnavailable
+// nothing of the batch was written. ErrUnknownOutcome is what is left when ctx ends, or
+// the log fails, after it was sent.
 func (in *Intake) Push(ctx context.Context, sender Sender, body []byte) (Receipt, error) {
-	panic("unwritten")
+	if in.waiting.Add(1) > int64(in.cfg.MaxWaiting) {
+		in.waiting.Add(-1)
+		return Receipt{}, ErrOverloaded
+	}
+	defer in.waiting.Add(-1)
+	if err := in.cfg.Log.Health(); err != nil {
+		return Receipt{}, unavailable(err)
+	}
+	batch, err := Decode(body)
+	if err != nil {
+		return Receipt{}, err
+	}
+	records, err := in.prepare(sender, batch)
+	if err != nil {
+		return Receipt{}, err
+	}
+	claims, err := in.claim(sender, batch, records)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt, err := in.commit(ctx, batch, records)
+	if errors.Is(err, ErrUnavailable) {
+		for _, key := range claims {
+			in.recent.release(key)
+		}
+	}
+	return receipt, err
 }
 
-// Applier follows a log and joins what it delivers into a store.
-type Applier struct{}
-
-// Progress is how far an applier has come.
-type Progress struct {
-	Log      LogID
-	Applied  Positions
-	AsOf     string
-	CaughtUp bool
-	Last     authz.Instant // append time of the last applied record
-	Counts   map[SignalCount]uint64
-	Err      error // what stopped it
+func unavailable(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// SignalCount labels a counter of applied signals.
-type SignalCount struct {
-	Type, Source, Outcome string
+// prepare judges a batch and makes its records, which lack only their Seq.
+func (in *Intake) prepare(sender Sender, batch *Batch) ([]Record, error) {
+	if err := Judge(sender, batch.Signals, in.classOf); err != nil {
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			refused.Pointer = batch.Pointer(refused.Index, refused.Pointer)
+		}
+		return nil, err
+	}
+	now := in.cfg.Now()
+	records := make([]Record, len(batch.Signals))
+	for i := range batch.Signals {
+		s := &batch.Signals[i]
+		rec := &records[i]
+		*rec = Record{
+			Origin:  in.cfg.Applier.origin,
+			Source:  sender.Source,
+			Tenant:  s.Tenant,
+			Target:  s.Line,
+			Body:    batch.Bodies[i],
+			Verdict: sender.verdict(s, in.classOf),
+		}
+		e := in.admit(s, now)
+		if e == nil && s.Line != "" {
+			e = in.date(rec, s)
+		}
+		if e != nil {
+			e.Pointer = batch.Pointer(i, e.Pointer)
+			return nil, e
+		}
+	}
+	return records, nil
+}
+
+func (in *Intake) classOf(key authz.Key) string {
+	return in.cfg.Store.Get(key).At(in.cfg.Now()).Class
+}
+
+// admit checks what depends on the moment. Its pointers are within the signal.
+func (in *Intake) admit(s *Signal, now authz.Instant) *DecodeError {
+	latest := now.Add(MaxAhead)
+	if s.Time > latest && s.permissive() {
+		return &DecodeError{Code: CodeBadValue, Pointer: "/time",
+			Detail: fmt.Sprintf("is %v ahead of this clock: a %s may be %v ahead at most", ahead(s.Time, now), s.Type, MaxAhead)}
+	}
+	if s.IssuedBefore > latest {
+		return &DecodeError{Code: CodeBadValue, Pointer: "/issued_before",
+			Detail: fmt.Sprintf("is %v ahead of this clock: what is yet to be issued cannot be revoked", ahead(s.IssuedBefore, now))}
+	}
+	if s.Type == TypeRegister && in.cfg.DeclaredClass != nil && !in.cfg.DeclaredClass(s.Class) {
+		for _, ref := range s.Entities {
+			if ref.Kind == authz.KindAgent {
+				return &DecodeError{Code: CodeBadValue, Pointer: "/class",
+					Detail: fmt.Sprintf("the rules declare no class %q", clip(s.Class))}
+			}
+		}
+	}
+	return nil
+}
+
+func ahead(t, now authz.Instant) time.Duration {
+	return time.Duration(t - now).Round(time.Second)
+}
+
+// date finds when a signal in another source's line counts from: just after the newest
+// that the line says on its facet, so that it overrules what is there and nothing that
+// comes later. A signal that was there before keeps the date it had.
+func (in *Intake) date(rec *Record, s *Signal) *DecodeError {
+	if len(s.Entities) > 1 {
+		return &DecodeError{Code: CodeBadValue, Pointer: "/entities",
+			Detail: "a signal in another source's line is about one entity"}
+	}
+	facet, id := s.Type.facet(), OverrulingID(rec.Source, s.ID)
+	newest := authz.Instant(0)
+	for f := range in.cfg.Store.Get(s.Entities[0].In(s.Tenant)).Facts() {
+		if f.Facet != facet || f.Source != s.Line {
+			continue
+		}
+		if f.ID == id {
+			rec.Dated = f.Time
+			return nil
+		}
+		newest = max(newest, f.Time)
+	}
+	switch {
+	case newest == 0:
+		return &DecodeError{Code: CodeBadValue, Pointer: "/source",
+			Detail: fmt.Sprintf("%s has said nothing about %s that a %s could overrule", clip(s.Line), clip(s.Entities[0].String()), s.Type)}
+	case s.Expires <= newest+1:
+		return &DecodeError{Code: CodeBadValue, Pointer: "/expires",
+			Detail: fmt.Sprintf("is before what it would overrule, which is of %s", newest)}
+	}
+	rec.Dated = newest + 1
+	return nil
+}
+
+// commit makes the records durable and waits until they are in force.
+func (in *Intake) commit(ctx context.Context, batch *Batch, records []Record) (Receipt, error) {
+	if ctx.Err() != nil {
+		return Receipt{}, unavailable(ctx.Err())
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.cfg.MaxWait)
+	defer cancel()
+	p, err := in.cfg.Applier.expect(len(records))
+	if err != nil {
+		return Receipt{}, err
+	}
+	defer in.cfg.Applier.forget(p)
+
+	encoded := make([][]byte, len(records))
+	for i := range records {
+		records[i].Seq = p.first + uint64(i)
+		encoded[i] = EncodeRecord(nil, &records[i])
+	}
+	if _, err := in.cfg.Log.Append(ctx, encoded); err != nil {
+		if errors.Is(err, ErrUnavailable) {
+			return Receipt{}, err
+		}
+		return Receipt{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return Receipt{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+	}
+	if p.err != nil {
+		return Receipt{}, p.err
+	}
+	receipt := Receipt{Results: make([]Result, len(records)), AsOf: p.asOf}
+	for i := range records {
+		out := &p.results[i]
+		receipt.Results[i] = Result{
+			ID:       batch.Signals[i].ID,
+			Outcome:  strongest(out.results),
+			Entities: out.results,
+			Tenant:   batch.Signals[i].Tenant,
+			Detail:   out.detail,
+		}
+	}
+	return receipt, nil
 }

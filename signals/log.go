@@ -12,22 +12,8 @@ type Position struct {
 	Offset    int64
 }
 
-// Positions is the next offset to read, by partition. It is how far a view has come.
-type Positions map[int32]int64
-
 // LogID is the random identity of a log. Positions of different logs are never compared.
 type LogID [16]byte
-
-// Record is one signal in a log: what was accepted, from whom, under whose authority.
-// Body is the signal's JSON as sent, alone (a batch is split).
-type Record struct {
-	Origin uint64 // the process that appended it, a random number per start
-	Seq    uint64 // counts within Origin; with it, how an appender knows its own records again
-	Source Source
-	Tenant string
-	Target string // "" or the source in whose line it speaks (see Authority.Overrule)
-	Body   []byte
-}
 
 // Entry is a record as the log delivers it.
 type Entry struct {

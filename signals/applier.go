@@ -1,0 +1,260 @@
+package signals
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vigil/authz"
+	"vigil/posture"
+)
+
+// ApplierConfig is what an applier needs.
+type ApplierConfig struct {
+	// Store is what signals are joined into. Required.
+	Store *posture.Store
+	// Now reads the clock. It never goes back. Required.
+	Now func() authz.Instant
+	// Logger is told of dead letters and of signals that could not be read; nil for none.
+	Logger *slog.Logger
+	// MaxWaiters bounds the calls of WaitApplied that wait at once; 0 for 1024.
+	MaxWaiters int
+	// MaxWait bounds each of them, whatever its context says; 0 for 2 s.
+	MaxWait time.Duration
+}
+
+// Applier follows a log and joins what it delivers into a store.
+//
+// One goroutine at a time, that of Run, applies. For each batch that the log delivers it
+// applies every signal, then publishes the as-of position, and only then tells those who
+// wait. All methods are safe for concurrent use.
+type Applier struct {
+	cfg    ApplierConfig
+	log    *slog.Logger
+	origin uint64 // marks this process's own records
+
+	// reached is stored after the records up to it are in the store and its token is
+	// published there. Whoever loads it sees a store that has them.
+	reached atomic.Pointer[reached]
+	// broken is what ended the last Run, or nil. It may be read on a hot path.
+	broken atomic.Pointer[error]
+
+	caughtUp chan struct{} // closed by the first Run that catches up
+
+	mu struct {
+		sync.Mutex
+		running bool
+		ready   bool // caughtUp is closed
+		last    authz.Instant
+		counts  map[SignalCount]uint64
+		dead    deadLetters
+		nextSeq uint64
+		pushes  map[uint64]pushSlot // by Seq: own records that somebody waits for
+		waiters map[*waiter]struct{}
+	}
+
+	// Used by the goroutine of Run alone.
+	sources  map[Source]string // interned strings
+	warnings warnings
+}
+
+// reached is a position of a log that the store has come to. It is immutable.
+type reached struct {
+	log  LogID
+	at   Positions
+	asOf string
+}
+
+// Progress is how far an applier has come.
+type Progress struct {
+	Log         LogID
+	Applied     Positions
+	AsOf        string
+	CaughtUp    bool
+	Last        authz.Instant // append time of the last applied record
+	Counts      map[SignalCount]uint64
+	DeadLetters uint64 // since the start
+	Err         error  // what stopped it
+}
+
+// SignalCount labels a counter of applied signals. Outcome is a posture.Outcome, or
+// "dead_letter". Type is "unreadable" for signals of a newer version. There are at most
+// maxCounts combinations; beyond that Source is "other".
+type SignalCount struct {
+	Type, Source, Outcome string
+}
+
+const maxCounts = 2048
+
+// NewApplier makes an applier. It does nothing before Run.
+func NewApplier(cfg ApplierConfig) (*Applier, error) {
+	if cfg.Store == nil || cfg.Now == nil {
+		return nil, errors.New("signals: an applier needs a store and a clock")
+	}
+	if cfg.MaxWaiters <= 0 {
+		cfg.MaxWaiters = 1024
+	}
+	if cfg.MaxWait <= 0 {
+		cfg.MaxWait = 2 * time.Second
+	}
+	a := &Applier{cfg: cfg, log: cfg.Logger, caughtUp: make(chan struct{}), sources: make(map[Source]string)}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	var random [8]byte
+	rand.Read(random[:]) // never fails
+	a.origin = binary.LittleEndian.Uint64(random[:]) | 1
+	a.mu.counts = make(map[SignalCount]uint64)
+	a.mu.pushes = make(map[uint64]pushSlot)
+	a.mu.waiters = make(map[*waiter]struct{})
+	return a, nil
+}
+
+// CaughtUp is closed once everything that was in the log at the start of a Run has been
+// applied.
+func (a *Applier) CaughtUp() <-chan struct{} { return a.caughtUp }
+
+// Err is what stopped the feed, or nil while it runs or was told to end. It takes no
+// lock and does not allocate.
+func (a *Applier) Err() error {
+	if p := a.broken.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Progress reports how far a has come. The maps are the caller's.
+func (a *Applier) Progress() Progress {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := Progress{
+		CaughtUp:    a.mu.ready,
+		Last:        a.mu.last,
+		Counts:      maps.Clone(a.mu.counts),
+		DeadLetters: a.mu.dead.total,
+		Err:         a.Err(),
+	}
+	if r := a.reached.Load(); r != nil {
+		p.Log, p.Applied, p.AsOf = r.log, r.at.Clone(), r.asOf
+	}
+	return p
+}
+
+// DeadLetters are the latest records that could not be applied, oldest first.
+func (a *Applier) DeadLetters() []DeadLetter {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.dead.list()
+}
+
+// Run applies the log from the given positions on, which must be those that the store
+// stands for, until ctx ends or the log fails. It returns nil when ctx ended. It may be
+// called again, after a failure, with the positions of Progress; not twice at once, and
+// not for another log.
+func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) {
+	a.mu.Lock()
+	r := a.reached.Load()
+	switch {
+	case a.mu.running:
+		err = errors.New("signals: the applier is running already")
+	case r != nil && r.log != log.ID():
+		err = fmt.Errorf("signals: the applier follows another log: %w", ErrOtherLog)
+	case r != nil && !r.at.Covers(from):
+		err = errors.New("signals: the applier has not come to where it should start")
+	}
+	if err != nil {
+		a.mu.Unlock()
+		return err
+	}
+	a.mu.running = true
+	if r == nil {
+		r = &reached{log: log.ID(), at: from.Clone(), asOf: FormatAsOf(log.ID(), from)}
+		a.cfg.Store.PublishAsOf(r.asOf)
+		a.reached.Store(r)
+	}
+	a.broken.Store(nil)
+	a.mu.Unlock()
+
+	err = log.Follow(ctx, from, a.deliver, a.catchUp)
+	if ctx.Err() != nil {
+		err = nil
+	} else if err == nil {
+		err = errors.New("the log ended")
+	}
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.running = false
+	if err != nil {
+		err = fmt.Errorf("signals: following the log: %w", err)
+		a.broken.Store(&err)
+	}
+	a.abandonLocked()
+	return err
+}
+
+// catchUp is called by the log.
+func (a *Applier) catchUp() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.mu.ready {
+		a.mu.ready = true
+		close(a.caughtUp)
+	}
+}
+
+// deliver takes a batch of the log. The order of its three steps is the contract of the
+// package: applied, then published, then acknowledged.
+func (a *Applier) deliver(entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	before := a.reached.Load()
+	at := before.at.Clone()
+	done := make([]applied, 0, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		out, err := a.apply(e)
+		if err != nil {
+			return fmt.Errorf("partition %d, offset %d: %w", e.Position.Partition, e.Position.Offset, err)
+		}
+		done = append(done, out)
+		at[e.Position.Partition] = max(at[e.Position.Partition], e.Position.Offset+1)
+	}
+
+	r := &reached{log: before.log, at: at, asOf: FormatAsOf(before.log, at)}
+	a.cfg.Store.PublishAsOf(r.asOf)
+	a.reached.Store(r)
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.last = max(a.mu.last, entries[len(entries)-1].Appended)
+	for i := range done {
+		a.countLocked(done[i].count)
+		if l := done[i].dead; l != nil {
+			a.mu.dead.add(*l)
+		}
+		a.settleLocked(&done[i], r.asOf)
+	}
+	for w := range a.mu.waiters {
+		if r.at.Covers(w.at) {
+			delete(a.mu.waiters, w)
+			close(w.done)
+		}
+	}
+	return nil
+}
+
+func (a *Applier) countLocked(c SignalCount) {
+	if _, there := a.mu.counts[c]; !there && len(a.mu.counts) >= maxCounts {
+		c.Source = "other"
+	}
+	a.mu.counts[c]++
+}

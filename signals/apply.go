@@ -1,0 +1,190 @@
+package signals
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"vigil/authz"
+	"vigil/posture"
+)
+
+// applied is what one entry of the log did.
+type applied struct {
+	origin, seq uint64
+	results     []posture.Result
+	detail      string // why nothing was applied
+	count       SignalCount
+	dead        *DeadLetter
+}
+
+// reading is an entry as far as it could be read.
+type reading struct {
+	rec     Record
+	id      string // of the signal, where that was read
+	typ     string // label of the counter
+	changes []posture.Change
+	dead    string // why there is nothing to apply
+	unread  error  // why an unreadable signal stands in for it
+}
+
+// apply joins one entry into the store. An error stops the feed: it means that the store
+// itself failed, and going on would leave out a signal that nobody would miss.
+func (a *Applier) apply(e *Entry) (out applied, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("panic while applying a signal", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("panic while applying a signal: %v", p)
+		}
+	}()
+	in := read(e)
+	out.origin, out.seq = in.rec.Origin, in.rec.Seq
+	out.count = SignalCount{Type: in.typ, Source: a.intern(in.rec.Source)}
+	if in.dead != "" {
+		out.count.Outcome, out.detail = "dead_letter", in.dead
+		out.dead = &DeadLetter{Position: e.Position, Appended: e.Appended, Source: out.count.Source, ID: in.id, Reason: in.dead}
+		a.warn("a record of the log was not applied", e, &in, in.dead)
+		return out, nil
+	}
+	for i := range in.changes {
+		for j := range in.changes[i].Facts {
+			if f := &in.changes[i].Facts[j]; f.Source == out.count.Source {
+				f.Source = out.count.Source // one string for all facts of a source
+			}
+		}
+	}
+	out.results = a.cfg.Store.Apply(a.cfg.Now(), in.changes)
+	out.count.Outcome = strongest(out.results).String()
+	if in.unread != nil {
+		a.warn("a signal could not be read; its entities are held", e, &in, in.unread.Error())
+	}
+	return out, nil
+}
+
+// read makes the changes of an entry. Whatever the bytes, it returns.
+func read(e *Entry) (in reading) {
+	defer func() {
+		if p := recover(); p != nil {
+			in.unread = fmt.Errorf("panic while reading it: %v", p)
+			in.standIn(e)
+		}
+	}()
+	if testHookRead != nil {
+		testHookRead(e)
+	}
+	var err error
+	if in.rec, err = DecodeRecord(e.Record); err != nil {
+		in.typ, in.dead = "none", err.Error()
+		return in
+	}
+	if in.rec.Foreign {
+		in.unread = errors.New("a newer version wrote the record")
+		in.standIn(e)
+		return in
+	}
+	s, err := DecodeOne(in.rec.Body)
+	if err != nil {
+		in.unread = err
+		in.standIn(e)
+		return in
+	}
+	in.id, in.typ = s.ID, string(s.Type)
+	if in.changes, err = Facts(&in.rec, &s, e.Appended); err != nil {
+		in.dead = err.Error()
+	}
+	return in
+}
+
+// testHookRead, set by tests only, stands for a fault in the reading of an entry.
+var testHookRead func(*Entry)
+
+// standIn puts an unreadable signal in the place of one that could not be read.
+func (in *reading) standIn(e *Entry) {
+	defer func() {
+		if p := recover(); p != nil {
+			in.changes, in.dead = nil, fmt.Sprintf("panic while reading it: %v", p)
+		}
+	}()
+	in.typ, in.changes = string(TypeUnreadable), nil
+	env, err := ReadEnvelope(in.rec.Body)
+	if err != nil {
+		in.dead = "unreadable: " + err.Error()
+		return
+	}
+	in.id = env.ID
+	if env.Tenant != "" && env.Tenant != in.rec.Tenant {
+		in.dead = fmt.Sprintf("it says tenant %q, but was accepted for %q", clip(env.Tenant), clip(in.rec.Tenant))
+		return
+	}
+	if in.changes = unreadable(&in.rec, &env, e.Appended); len(in.changes) == 0 {
+		in.dead = fmt.Sprintf("unreadable (%v), and it names no entity that its source may hold", in.unread)
+	}
+}
+
+// outcomes orders outcomes by how much they say that something happened.
+var outcomeRank = [...]int{
+	posture.Duplicate:  0,
+	posture.Lifted:     1,
+	posture.Superseded: 2,
+	posture.NoChange:   3,
+	posture.Applied:    4,
+}
+
+// strongest is the outcome of a signal as a whole.
+func strongest(results []posture.Result) posture.Outcome {
+	best := posture.Duplicate
+	if len(results) == 0 {
+		best = posture.NoChange
+	}
+	for i := range results {
+		if o := results[i].Outcome; outcomeRank[o] > outcomeRank[best] {
+			best = o
+		}
+	}
+	return best
+}
+
+const maxInterned = 4096
+
+// intern gives one string per source, for millions of facts share few sources.
+func (a *Applier) intern(s Source) string {
+	if s.Kind == "" {
+		return ""
+	}
+	if text, ok := a.sources[s]; ok {
+		return text
+	}
+	text := s.String()
+	if len(a.sources) < maxInterned {
+		a.sources[s] = text
+	}
+	return text
+}
+
+// warnings limits the log lines about bad records to a burst and then one a second, so
+// that a flood of them is no flood of lines. Dead letters are counted all the same.
+type warnings struct {
+	from       authz.Instant
+	n          int
+	suppressed int
+}
+
+func (a *Applier) warn(msg string, e *Entry, in *reading, reason string) {
+	const burst = 10
+	w, now := &a.warnings, a.cfg.Now()
+	if now-w.from >= authz.Instant(time.Second) {
+		w.from, w.n = now, max(0, w.n-burst)
+	}
+	if w.n++; w.n > burst {
+		w.n--
+		w.suppressed++
+		return
+	}
+	a.log.Warn(msg,
+		slog.Int("partition", int(e.Position.Partition)), slog.Int64("offset", e.Position.Offset),
+		slog.String("source", a.intern(in.rec.Source)), slog.String("id", in.id),
+		slog.String("reason", reason), slog.Int("suppressed", w.suppressed))
+	w.suppressed = 0
+}

@@ -1,0 +1,115 @@
+package signals
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"vigil/authz"
+)
+
+// members is which members an object had, in its own order. Duplicates never get here,
+// so there is room for all.
+type members struct {
+	set   memberSet
+	order [memberEnd]memberID
+	n     int
+}
+
+func (m *members) add(id memberID) {
+	m.set |= 1 << id
+	m.order[m.n] = id
+	m.n++
+}
+
+// check tells what is wrong with a signal as a whole: each member was read and is sound
+// by itself. ptr is where the signal stands.
+func (s *Signal) check(seen *members, ptr string) error {
+	for id := memberID(0); id < memberEnd; id++ {
+		if envelopeRequired.has(id) && !seen.set.has(id) {
+			return missing(id, ptr, "")
+		}
+	}
+	spec := s.Type.spec()
+	for _, id := range seen.order[:seen.n] {
+		if !(common | spec.members).has(id) {
+			return &DecodeError{Code: CodeUnknownMember, Detail: foreign(id, spec), Pointer: ptr + "/" + memberNames[id]}
+		}
+	}
+	for id := memberID(0); id < memberEnd; id++ {
+		if spec.required.has(id) && !seen.set.has(id) {
+			return missing(id, ptr, " in "+s.Type.withArticle())
+		}
+	}
+	if s.Expires <= s.Time {
+		return &DecodeError{Code: CodeBadValue, Detail: "is not after \"time\"", Pointer: ptr + "/expires"}
+	}
+	if s.Type == TypeAttest && !s.Passed && seen.set.has(mExpires) {
+		return &DecodeError{Code: CodeBadValue, Detail: "a failed attestation ends with a newer one, not by itself", Pointer: ptr + "/expires"}
+	}
+	if s.Type == TypeRequireApproval && (len(s.Actions) == 0 || slices.Contains(s.Actions, "*")) {
+		s.Actions = []string{"*"}
+	}
+	// Empty and absent mean the same here, so that equal signals are equal values.
+	if len(s.Labels) == 0 {
+		s.Labels = nil
+	}
+	if s.Type == TypeRegister && len(s.Scopes) == 0 {
+		s.Scopes = nil
+	}
+	return s.checkKinds(spec, ptr)
+}
+
+func missing(id memberID, ptr, where string) error {
+	return &DecodeError{Code: CodeMissingMember, Detail: fmt.Sprintf("%q is missing%s", memberNames[id], where), Pointer: ptr}
+}
+
+// foreign says why a member has no place in a signal of this type.
+func foreign(id memberID, spec *typeSpec) string {
+	if id == mExpires {
+		return spec.name.withArticle() + ` never ends: it has no "expires"`
+	}
+	if id == mSource && spec.name == TypeLift {
+		return `a lift names the other source in "lifts"`
+	}
+	var of []string
+	for i := range vocabulary {
+		if vocabulary[i].members.has(id) {
+			of = append(of, string(vocabulary[i].name))
+		}
+	}
+	return fmt.Sprintf("%s has no %q; that belongs to %s", spec.name.withArticle(), memberNames[id], strings.Join(of, ", "))
+}
+
+// checkKinds tells which entities a signal of this type cannot be about.
+func (s *Signal) checkKinds(spec *typeSpec, ptr string) error {
+	for i, ref := range s.Entities {
+		at := fmt.Sprintf("%s/entities/%d", ptr, i)
+		if !spec.kinds.has(ref.Kind) {
+			return &DecodeError{Code: CodeBadValue, Pointer: at,
+				Detail: fmt.Sprintf("%s is never about %s", spec.name.withArticle(), aKind(ref.Kind))}
+		}
+		if s.Type == TypeRevoke && s.IssuedBefore == 0 && !revocable.has(ref.Kind) {
+			return &DecodeError{Code: CodeBadValue, Pointer: at,
+				Detail: fmt.Sprintf("a plain revoke is for good, and %s lives on: send a quarantine, or add \"issued_before\" to revoke what was issued until then", ref)}
+		}
+	}
+	return nil
+}
+
+func (t Type) withArticle() string {
+	if t == TypeAttest {
+		return "an " + string(t)
+	}
+	return "a " + string(t)
+}
+
+func aKind(k authz.Kind) string {
+	switch k {
+	case authz.KindEverything:
+		return "everything"
+	case authz.KindAgent, authz.KindInstance:
+		return "an " + k.String()
+	}
+	return "a " + k.String()
+}

@@ -1,0 +1,95 @@
+package signals
+
+import (
+	"maps"
+	"slices"
+
+	"vigil/authz"
+	"vigil/posture"
+)
+
+// ConflictError is an id that the same source used for another signal. It is an
+// ErrConflict. Conflicts are noticed among the latest ids and against the facts that the
+// entities keep, not for ever: posture does not depend on it, for a fact is identified
+// by its content too.
+type ConflictError struct {
+	Index   int // in the batch
+	ID      string
+	Pointer string // RFC 6901, into the body
+}
+
+func (e *ConflictError) Error() string {
+	return "id " + clip(e.ID) + ": " + ErrConflict.Error()
+}
+
+// Unwrap makes it an ErrConflict.
+func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// claim takes the ids of a batch for their content. It returns those that were new, or a
+// *ConflictError, and then claims none.
+func (in *Intake) claim(sender Sender, batch *Batch, records []Record) (fresh []uint64, err error) {
+	source := sender.Source.String()
+	now := in.cfg.Now()
+	var content []byte
+	for i := range batch.Signals {
+		s := &batch.Signals[i]
+		content = s.AppendJSON(content[:0])
+		key, isFresh, ok := in.recent.claim(source, s.ID, content)
+		if isFresh {
+			fresh = append(fresh, key)
+			ok = !in.contradicts(&records[i], s, now)
+		}
+		if !ok {
+			for _, key := range fresh {
+				in.recent.release(key)
+			}
+			return nil, &ConflictError{Index: i, ID: s.ID, Pointer: batch.Pointer(i, "/id")}
+		}
+	}
+	return fresh, nil
+}
+
+// contradicts looks in the facts of the signal's entities for one with its source and
+// id that says something else.
+func (in *Intake) contradicts(rec *Record, s *Signal, now authz.Instant) bool {
+	changes, err := Facts(rec, s, now)
+	if err != nil {
+		return false
+	}
+	for i := range changes {
+		mine := &changes[i].Facts[0]
+		for f := range in.cfg.Store.Get(changes[i].Key).Facts() {
+			if f.Source == mine.Source && f.ID == mine.ID && f.Facet != posture.UnreadableSignal && !sameSignal(&f, mine, s) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sameSignal reports whether a fact that is kept can come of the signal behind mine. Its
+// time and cut-off may be earlier than the signal's: they were clamped when it was taken.
+func sameSignal(kept, mine *posture.Fact, s *Signal) bool {
+	return kept.Facet == mine.Facet && kept.Until == mine.Until &&
+		(kept.Time == mine.Time || kept.Time < s.Time) &&
+		(kept.Cutoff == mine.Cutoff || kept.Cutoff < s.IssuedBefore) &&
+		kept.Actor == mine.Actor && kept.Reason == mine.Reason && kept.Ticket == mine.Ticket &&
+		kept.Held == mine.Held && kept.Risk == mine.Risk && kept.Passed == mine.Passed &&
+		slices.Equal(kept.Scopes, mine.Scopes) && slices.Equal(kept.Actions, mine.Actions) &&
+		sameRegistration(kept.Registration, mine.Registration) && sameTarget(kept.Lifts, mine.Lifts)
+}
+
+func sameRegistration(a, b *posture.Registered) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Class == b.Class && a.Code == b.Code && a.Model == b.Model &&
+		slices.Equal(a.Scopes, b.Scopes) && maps.Equal(a.Labels, b.Labels)
+}
+
+func sameTarget(a, b *posture.Target) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
