@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,11 +9,11 @@ import (
 // check compares what the files say of one another, as far as that needs no understanding
 // of expressions: every name under a rule's "on" and every action with attributes must be
 // declared, for a misspelt name would disable a rule without a word.
-func (b *Bundle) check(errs *[]Error) {
+func (b *Bundle) check(errs *errorList) {
+	actions := keys(b.Actions)
 	for _, scope := range b.scopeOrder {
 		if action, ok := strings.CutPrefix(scope.name, "action."); ok && b.Actions[action] == nil {
-			*errs = append(*errs, b.errorAt(scope.pos, "",
-				fmt.Sprintf("attributes of the undeclared action %s%s", quoted(action), didYouMean(action, keys(b.Actions)))))
+			errs.addAt(b, scope.pos, "", "attributes of the undeclared action %s%s", quoted(action), errs.hint(action, actions))
 		}
 	}
 	declared := []struct {
@@ -23,7 +22,7 @@ func (b *Bundle) check(errs *[]Error) {
 		names []string
 		of    func(*Rule) ([]string, []Pos)
 	}{
-		{"action", "actions declares them", keys(b.Actions),
+		{"action", "actions declares them", actions,
 			func(r *Rule) ([]string, []Pos) { return r.Actions, r.places.actions }},
 		{"resource type", "attributes declares them, as resource.TYPE", b.resourceTypes(),
 			func(r *Rule) ([]string, []Pos) { return r.Resources, r.places.resources }},
@@ -42,14 +41,14 @@ func (b *Bundle) check(errs *[]Error) {
 					name, id, hasID = strings.Cut(name, ":")
 				}
 				if _, ok := slices.BinarySearch(kind.names, name); !ok {
-					hint := didYouMean(name, kind.names)
+					hint := errs.hint(name, kind.names)
 					if hint == "" {
 						hint = "; " + kind.hint
 					}
-					*errs = append(*errs, b.errorAt(places[i], r.ID, fmt.Sprintf("unknown %s %s%s", kind.what, quoted(name), hint)))
+					errs.addAt(b, places[i], r.ID, "unknown %s %s%s", kind.what, quoted(name), hint)
 				}
 				if hasID && id == "" {
-					*errs = append(*errs, b.errorAt(places[i], r.ID, fmt.Sprintf("%s names no resource; leave the colon out to mean any", quoted(names[i]))))
+					errs.addAt(b, places[i], r.ID, "%s names no resource; leave the colon out to mean any", quoted(names[i]))
 				}
 			}
 		}

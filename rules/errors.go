@@ -85,9 +85,63 @@ func fileRank(file string) int {
 	return 1
 }
 
-// finishErrors puts errs into the form that Errors promises. Everything that hands Errors
-// out passes through it. It gives nil for no errors.
-func finishErrors(errs []Error) Errors {
+// errorList gathers errors while a bundle is read. It keeps no more than it may need, for a
+// hostile bundle can be wrong in a million places.
+type errorList struct {
+	kept    []Error
+	seen    map[errorKey]struct{} // of kept
+	dropped int
+}
+
+type errorKey struct {
+	pos           Pos
+	rule, message string
+}
+
+// maxKept is how many errors are kept; those that are shown are the first of them by place.
+const maxKept = 10 * maxErrors
+
+func (l *errorList) add(e Error) {
+	key := errorKey{e.Pos, e.Rule, e.Message}
+	if _, twice := l.seen[key]; twice {
+		return
+	}
+	if len(l.kept) >= maxKept {
+		l.dropped++
+		return
+	}
+	if l.seen == nil {
+		l.seen = make(map[errorKey]struct{})
+	}
+	l.seen[key] = struct{}{}
+	l.kept = append(l.kept, e)
+}
+
+// addAt adds an error with the caret lines of pos.
+func (l *errorList) addAt(b *Bundle, pos Pos, rule, format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	if len(l.kept) >= maxKept {
+		l.dropped++
+		return
+	}
+	l.add(b.errorAt(pos, rule, message))
+}
+
+// hint is didYouMean until there are more errors than are shown: looking for what was meant
+// costs in proportion to what is known.
+func (l *errorList) hint(name string, known []string) string {
+	if len(l.kept) > maxErrors {
+		return ""
+	}
+	return didYouMean(name, known)
+}
+
+func (l *errorList) finish() Errors { return finish(l.kept, l.dropped) }
+
+// finishErrors puts errs into the form that Errors promises. It gives nil for no errors.
+func finishErrors(errs []Error) Errors { return finish(errs, 0) }
+
+func finish(errs []Error, dropped int) Errors {
 	if len(errs) == 0 {
 		return nil
 	}
@@ -98,7 +152,7 @@ func finishErrors(errs []Error) Errors {
 	sorted = slices.CompactFunc(sorted, func(a, b Error) bool {
 		return a.Pos == b.Pos && a.Rule == b.Rule && a.Message == b.Message
 	})
-	if more := len(sorted) - maxErrors; more > 0 {
+	if more := len(sorted) - maxErrors + dropped; more > 0 {
 		sorted = append(sorted[:maxErrors:maxErrors], Error{Message: fmt.Sprintf("and %d more errors", more)})
 	}
 	return sorted

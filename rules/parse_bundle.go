@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"fmt"
 	"io/fs"
 	"maps"
 	"regexp"
@@ -58,12 +57,12 @@ func parseFolder(folder *folder, options LoadOptions) (*Bundle, Errors) {
 		Sources:    make(map[string][]byte),
 		texts:      make(map[string]*sourceText),
 	}
-	errs := slices.Clone(folder.errs)
+	errs := &folder.errs
 	if _, ok := folder.data[manifestName]; !ok {
-		if !slices.ContainsFunc(errs, func(e Error) bool { return e.Pos.File == manifestName || e.Pos.File == "" }) {
-			errs = append(errs, Error{Pos: Pos{File: manifestName}, Message: "is missing"})
+		if !slices.ContainsFunc(errs.kept, func(e Error) bool { return e.Pos.File == manifestName || e.Pos.File == "" }) {
+			errs.add(Error{Pos: Pos{File: manifestName}, Message: "is missing"})
 		}
-		return b, finishErrors(errs)
+		return b, errs.finish()
 	}
 	for _, name := range folder.names {
 		if data, ok := folder.data[name]; ok {
@@ -71,19 +70,19 @@ func parseFolder(folder *folder, options LoadOptions) (*Bundle, Errors) {
 			b.texts[name] = newSourceText(name, data)
 		}
 	}
-	listed, complete := b.parseManifest(&errs)
+	listed, complete := b.parseManifest(errs)
 	if complete {
-		b.checkListing(folder, listed, &errs)
-		b.checkSeal(listed, options, &errs)
+		b.checkListing(folder, listed, errs)
+		b.checkSeal(listed, options, errs)
 	}
 	for _, file := range b.Files {
 		if _, ok := b.Sources[file]; ok {
-			b.parseRuleFile(file, &errs)
+			b.parseRuleFile(file, errs)
 		}
 	}
-	b.check(&errs)
-	b.parseTests(&errs)
-	return b, finishErrors(errs)
+	b.check(errs)
+	b.parseTests(errs)
+	return b, errs.finish()
 }
 
 // listing is what bundle.yaml says of other files, with the places where it does.
@@ -94,7 +93,7 @@ type listing struct {
 }
 
 // parseManifest reads bundle.yaml. complete says whether its list of files is known.
-func (b *Bundle) parseManifest(errs *[]Error) (listed listing, complete bool) {
+func (b *Bundle) parseManifest(errs *errorList) (listed listing, complete bool) {
 	d, root := b.openDocument(manifestName, errs)
 	if root == nil {
 		return listed, false
@@ -238,7 +237,7 @@ func (b *Bundle) parseAgentless(d *document, n *yaml.Node) {
 	if name, ok := d.str(e.value, "profile", 1024); ok {
 		b.Agentless.Profile = name
 		if b.Profiles[name] == nil {
-			d.fail(e.value, "unknown profile %s%s", quoted(name), didYouMean(name, keys(b.Profiles)))
+			d.fail(e.value, "unknown profile %s%s", quoted(name), d.errs.hint(name, keys(b.Profiles)))
 		}
 	}
 }
@@ -262,19 +261,19 @@ func (b *Bundle) parseSeal(d *document, n *yaml.Node) map[string]Pos {
 // checkListing compares the files that are listed with those that are there. What is listed
 // and missing would be rules that are not in force; what is there and not listed would look
 // as if it were.
-func (b *Bundle) checkListing(folder *folder, listed listing, errs *[]Error) {
+func (b *Bundle) checkListing(folder *folder, listed listing, errs *errorList) {
 	for _, file := range b.Files {
 		if _, there := slices.BinarySearch(folder.names, file); !there {
 			unlisted := slices.DeleteFunc(slices.Clone(folder.names), func(name string) bool {
 				return name == manifestName || strings.HasSuffix(name, testSuffix) || slices.Contains(b.Files, name)
 			})
-			*errs = append(*errs, b.errorAt(listed.files[file], "", fmt.Sprintf("%s is listed and missing%s", file, didYouMean(file, unlisted))))
+			errs.addAt(b, listed.files[file], "", "%s is listed and missing%s", file, errs.hint(file, unlisted))
 		}
 	}
 	for _, name := range folder.names {
 		_, isListed := listed.files[name]
 		if name != manifestName && !isListed && !strings.HasSuffix(name, testSuffix) && folder.data[name] != nil {
-			*errs = append(*errs, Error{Pos: Pos{File: shownName(name)}, Message: "is here and not listed in bundle.yaml"})
+			errs.add(Error{Pos: Pos{File: shownName(name)}, Message: "is here and not listed in bundle.yaml"})
 		}
 	}
 }

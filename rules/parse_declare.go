@@ -56,7 +56,7 @@ var reservedNames = []string{
 }
 
 // parseRuleFile reads one listed file.
-func (b *Bundle) parseRuleFile(file string, errs *[]Error) {
+func (b *Bundle) parseRuleFile(file string, errs *errorList) {
 	d, root := b.openDocument(file, errs)
 	if root == nil {
 		return
@@ -149,7 +149,7 @@ func (d *document) checkScope(scope entry) bool {
 		d.fail(scope.key, `attributes of "action": say of which, as "action.NAME"`)
 	default:
 		d.fail(scope.key, "unknown kind of attributes %s%s; want subject.TYPE, resource.TYPE, action.NAME or context",
-			quoted(scope.name), didYouMean(kind, []string{"subject", "resource", "action", "context"}))
+			quoted(scope.name), d.errs.hint(kind, []string{"subject", "resource", "action", "context"}))
 	}
 	return false
 }

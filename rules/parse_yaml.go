@@ -22,24 +22,28 @@ const maxDepth = 32
 type document struct {
 	bundle *Bundle
 	text   *sourceText
-	errs   *[]Error
+	errs   *errorList
 	rule   string // the id of the rule being read, for messages
+
+	failures int // how often fail was called
 }
 
 // openDocument reads the YAML of one file. It gives nil where there is nothing to go on
 // with.
-func (b *Bundle) openDocument(file string, errs *[]Error) (*document, *yaml.Node) {
+func (b *Bundle) openDocument(file string, errs *errorList) (*document, *yaml.Node) {
 	text := b.text(file)
 	d := &document{bundle: b, text: text, errs: errs}
 	if found := text.checkText(); len(found) > 0 {
-		*errs = append(*errs, found...)
+		for _, e := range found {
+			errs.add(e)
+		}
 		return d, nil
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text.data))
 	root, err := decodeNode(decoder)
 	switch {
 	case errors.Is(err, io.EOF) || (err == nil && len(root.Content) != 1):
-		*errs = append(*errs, Error{Pos: Pos{File: file}, Message: "is empty"})
+		errs.add(Error{Pos: Pos{File: file}, Message: "is empty"})
 		return d, nil
 	case err != nil:
 		d.syntax(err)
@@ -83,7 +87,7 @@ func (d *document) syntax(err error) {
 	line = min(max(line, 1), len(d.text.starts))
 	source, _ := d.text.line(line)
 	column := len(source) - len(strings.TrimLeft(source, " \t")) + 1
-	*d.errs = append(*d.errs, d.bundle.errorAt(Pos{d.text.file, line, column}, "", "not valid YAML: "+message))
+	d.errs.addAt(d.bundle, Pos{d.text.file, line, column}, "", "not valid YAML: %s", message)
 }
 
 // checkNodes refuses everywhere what no part of a bundle may use: aliases and merge keys,
@@ -122,8 +126,8 @@ func (d *document) pos(n *yaml.Node) Pos {
 }
 
 func (d *document) fail(n *yaml.Node, format string, args ...any) {
-	pos := d.pos(n)
-	*d.errs = append(*d.errs, d.bundle.errorAt(pos, d.rule, fmt.Sprintf(format, args...)))
+	d.failures++
+	d.errs.addAt(d.bundle, d.pos(n), d.rule, format, args...)
 }
 
 // entry is one member of a mapping.
@@ -171,7 +175,7 @@ func (d *document) fields(n *yaml.Node, what string, known []string) (map[string
 	fields := make(map[string]entry, len(list))
 	for _, e := range list {
 		if !contains(known, e.name) {
-			d.fail(e.key, "unknown key %s%s", quoted(e.name), didYouMean(e.name, known))
+			d.fail(e.key, "unknown key %s%s", quoted(e.name), d.errs.hint(e.name, known))
 			continue
 		}
 		fields[e.name] = e
@@ -288,7 +292,7 @@ func (d *document) choice(n *yaml.Node, what string, words []string) (int, bool)
 			return i, true
 		}
 	}
-	hint := didYouMean(n.Value, words)
+	hint := d.errs.hint(n.Value, words)
 	if hint == "" {
 		hint = ": want " + strings.Join(words, ", ")
 	}

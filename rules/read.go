@@ -34,7 +34,7 @@ const (
 type folder struct {
 	names []string // of all regular files that are not ignored, sorted
 	data  map[string][]byte
-	errs  []Error
+	errs  errorList
 }
 
 // readFolder reads every file of fsys that can belong to a bundle. Names that begin with a
@@ -162,7 +162,7 @@ func pathless(err error) error {
 }
 
 func (f *folder) fail(file, format string, args ...any) {
-	f.errs = append(f.errs, Error{Pos: Pos{File: file}, Message: fmt.Sprintf(format, args...)})
+	f.errs.add(Error{Pos: Pos{File: file}, Message: fmt.Sprintf(format, args...)})
 }
 
 // shownName makes the name of a file that somebody else chose fit for a message.

@@ -17,23 +17,23 @@ import (
 // checkSeal compares the listed files with the SHA-256 that bundle.yaml states for them. A
 // sealed bundle names every listed file and nothing else, so that a half-finished copy
 // never loads without its deny rules.
-func (b *Bundle) checkSeal(listed listing, options LoadOptions, errs *[]Error) {
+func (b *Bundle) checkSeal(listed listing, options LoadOptions, errs *errorList) {
 	if options.ignoreSeal {
 		return
 	}
 	if listed.seal == nil {
 		if options.RequireSeal && b.Seal == nil {
-			*errs = append(*errs, Error{Pos: Pos{File: manifestName}, Message: "is not sealed, and a seal is demanded; pdp rules seal writes one"})
+			errs.add(Error{Pos: Pos{File: manifestName}, Message: "is not sealed, and a seal is demanded; pdp rules seal writes one"})
 		}
 		return
 	}
 	fail := func(pos Pos, format string, args ...any) {
-		*errs = append(*errs, b.errorAt(pos, "", fmt.Sprintf(format, args...)))
+		errs.addAt(b, pos, "", format, args...)
 	}
 	for _, file := range keys(listed.seal) {
 		pos := listed.seal[file]
 		if !slices.Contains(b.Files, file) {
-			fail(pos, "seal: %s is not listed in files%s", quoted(file), didYouMean(file, b.Files))
+			fail(pos, "seal: %s is not listed in files%s", quoted(file), errs.hint(file, b.Files))
 		}
 	}
 	for _, file := range b.Files {
@@ -106,7 +106,7 @@ func (b *Bundle) sealedManifest() []byte {
 
 // sealLines gives the first and the last line of the seal in bundle.yaml; 0 for none.
 func (b *Bundle) sealLines() (first, last int) {
-	var errs []Error
+	var errs errorList
 	_, root := b.openDocument(manifestName, &errs)
 	if root == nil {
 		return 0, 0

@@ -1,3 +1,0 @@
-package rules
-
-func (b *Bundle) parseTests(errs *[]Error) {}
