@@ -50,6 +50,9 @@ const (
 	CodeInternal         = "internal"               // 500: a defect; it is in the log
 	CodeStarting         = "starting"               // 503: not yet
 	CodeUnavailable      = "unavailable"            // 503: nothing was done; try again
+	CodeBadAsOf          = "bad_as_of"              // 400: Vigil-At-Least is no position
+	CodeOtherLog         = "other_log"              // 409: Vigil-At-Least is of another log
+	CodeNotReached       = "not_reached"            // 503: Vigil-At-Least is ahead of this replica
 	CodeUnknownOutcome   = "unknown_outcome"        // 504: it may or may not have been done
 )
 
@@ -61,9 +64,11 @@ type SignalsResponse struct {
 
 // SignalResult is what one signal did.
 type SignalResult struct {
-	ID       string         `json:"id"`
-	Outcome  string         `json:"outcome"` // applied, superseded, duplicate, lifted or no_change
-	Tenant   string         `json:"tenant"`
+	ID      string `json:"id"`
+	Outcome string `json:"outcome"` // applied, superseded, duplicate, lifted or no_change
+	Tenant  string `json:"tenant"`
+	// Detail says why a signal had no effect, where its outcome does not.
+	Detail   string         `json:"detail,omitzero"`
 	Entities []SignalEntity `json:"entities"`
 }
 
@@ -236,9 +241,11 @@ type ExplainResponse struct {
 	Rules    []RuleStep   `json:"rules"`
 	// Without is what the answer would be without the gate that stopped it.
 	Without *DecisionBody `json:"without_gate,omitzero"`
-	// Recorded is the decision that was asked about by id. The rest is what would be
-	// decided now.
+	// Recorded is the remembered decision that was asked about by id. Everything above is
+	// then as it was when that decision was made, from the rules and records of that time;
+	// Now is what the same request would be answered now.
 	Recorded *RecentDecision `json:"recorded,omitzero"`
+	Now      *DecisionBody   `json:"now,omitzero"`
 }
 
 // GateStep is what one gate said.

@@ -95,6 +95,7 @@ type ReloadRequest struct {
 // StatusResponse answers GET /v1/status.
 type StatusResponse struct {
 	Version   string            `json:"version"`
+	Revision  string            `json:"revision,omitzero"`
 	GoVersion string            `json:"go_version"`
 	StartedAt string            `json:"started_at"`
 	Uptime    float64           `json:"uptime_seconds"`
@@ -129,14 +130,16 @@ type FeedStatus struct {
 	CaughtUp  bool             `json:"caught_up"`
 	Age       float64          `json:"age_seconds"`
 	LastAt    string           `json:"last_signal_at,omitzero"`
-	Broken    string           `json:"broken,omitzero"` // what stopped the feed
-	Health    string           `json:"health"`          // "ok" or what is wrong with the log
+	// DeadLetters counts records that could not be applied, since the start.
+	DeadLetters uint64 `json:"dead_letters"`
+	Broken      string `json:"broken,omitzero"` // what stopped the feed
+	Health      string `json:"health"`          // "ok" or what is wrong with the log
 }
 
 // PostureStatus is what is known, in numbers of the whole process, over all tenants.
 type PostureStatus struct {
 	Entities map[string]int `json:"entities"` // by kind
-	Held     map[string]int `json:"held"`     // by kind; counted now and then, not now
+	Held     map[string]int `json:"held"`     // by kind; what ended by itself may count for a while
 	// Digest covers the facts that are unexpired at DigestAt. Only with ?digest=1.
 	Digest   string `json:"digest,omitzero"`
 	DigestAt string `json:"digest_at,omitzero"`
@@ -166,4 +169,12 @@ type RecentStatus struct {
 type HealthResponse struct {
 	Status  string   `json:"status"`           // "ok" or "not ready"
 	Reasons []string `json:"reasons,omitzero"` // why not
+}
+
+// WhoamiResponse answers GET /v1/whoami.
+type WhoamiResponse struct {
+	Client  string   `json:"client"`
+	Source  string   `json:"source"` // as which the client's signals count, "client:soar"
+	Scopes  []string `json:"scopes"`
+	Tenants []string `json:"tenants"` // the first is meant where none is named
 }

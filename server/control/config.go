@@ -28,8 +28,6 @@ type Config struct {
 	// Ready says whether this replica decides. It is called for /readyz, which is open to
 	// all: what it says must be fit for anyone.
 	Ready func() Readiness
-	// Decode reads a request in AuthZEN's words. What it gives may alias the body.
-	Decode func(body []byte) (*authz.Request, error)
 	// Principal makes p what req claims, for caller.
 	Principal func(caller *authz.Caller, req *authz.Request, p *authz.Principal)
 	// Decisions counts what the decision port answered. Nil counts nothing.
@@ -48,9 +46,6 @@ type Config struct {
 	Origins []string
 	// Pprof serves /debug/pprof/ to administrators.
 	Pprof bool
-
-	// OpenAPI is the document served at /openapi.yaml.
-	OpenAPI []byte
 
 	Limits Limits
 }
@@ -90,8 +85,11 @@ type Parts struct {
 	Intake  Intake
 	Posture Posture
 	Engine  Engine
-	Rules   Rules
-	Feed    Feed
+	// CacheMode is the mode that Engine was made with.
+	CacheMode engine.CacheMode
+	Rules     Rules
+	Recent    Recent
+	Feed      Feed
 	// Snapshot writes what a peer or a backup needs to start from here. Nil: there is none.
 	Snapshot func(ctx context.Context, w io.Writer) error
 }
@@ -106,6 +104,7 @@ type Posture interface {
 	Get(authz.Key) *posture.Record
 	Walk(func(authz.Key, *posture.Record) bool)
 	Len() [authz.NumKinds]int
+	Held() [authz.NumKinds]int
 	AsOf() string
 	Digest(now authz.Instant) [32]byte
 }
@@ -113,18 +112,49 @@ type Posture interface {
 // Engine is what is asked of engine.Engine.
 type Engine interface {
 	Explain(*authz.Caller, *authz.Request, *authz.Principal) engine.Explanation
+	ExplainAgain(*engine.Evidence, *authz.Caller, *authz.Request, *authz.Principal) engine.Explanation
 	Stats() engine.Stats
 }
 
 // Feed is how the signals come in.
 type Feed interface {
 	Progress() signals.Progress
+	// WaitApplied is that of signals.Applier.
+	WaitApplied(ctx context.Context, asOf string) error
 	// Age is how old the view of the signals is at now, as the engine sees it.
 	Age(now authz.Instant) time.Duration
 	// Health says what is wrong with the log, or nil.
 	Health() error
 	// Kind is "journal" or "kafka".
 	Kind() string
+}
+
+// Recent remembers decisions that were not an allow.
+type Recent interface {
+	// Find gives those of the tenants, newest first.
+	Find(tenants []string, f RecentFilter) []Remembered
+	Get(tenants []string, id string) (Remembered, bool)
+	Counts() RecentStatus
+}
+
+// RecentFilter says which decisions are wanted.
+type RecentFilter struct {
+	Ref   authz.Ref // NoKind for any
+	Since authz.Instant
+	Limit int
+}
+
+// Remembered is one of them.
+type Remembered struct {
+	ID, Tenant  string
+	Count       uint64
+	First, Last authz.Instant
+	Client      string
+	RequestID   string
+	Caller      *authz.Caller
+	Request     *authz.Request
+	Principal   *authz.Principal
+	Answer      authz.Answer
 }
 
 // Rules is the holder of the rule set in use.
@@ -197,7 +227,7 @@ func (c *Config) validate() error {
 		missing bool
 	}{
 		{"Clients", c.Clients == nil}, {"Now", c.Now == nil}, {"Ready", c.Ready == nil},
-		{"Decode", c.Decode == nil}, {"Principal", c.Principal == nil},
+		{"Principal", c.Principal == nil},
 	} {
 		if m.missing {
 			errs = append(errs, errors.New("control: Config."+m.name+" is required"))

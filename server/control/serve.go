@@ -1,0 +1,213 @@
+package control
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"vigil/authz"
+	"vigil/server/credential"
+)
+
+// call is one request on its way through a handler.
+type call struct {
+	w      *answerWriter
+	r      *http.Request
+	id     string
+	client *credential.Client // nil on open routes
+	parts  *Parts             // nil on routes that do without
+	ref    string             // the variable part of the path, unescaped
+	now    authz.Instant
+}
+
+// handler answers a call, or returns an error before it has written anything. An error
+// that is not a *problem is a defect.
+type handler func(c *call) error
+
+// serve takes every request through the same doors: who may speak to us at all, which
+// route, who is asking, is the house furnished; then the handler.
+func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
+	c := &call{w: &answerWriter{ResponseWriter: rw}, r: r, id: requestID(r), now: s.cfg.Now()}
+	begun := time.Now()
+	h := c.w.Header()
+	h.Set("X-Request-ID", c.id)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+
+	var match match
+	var err error
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.recovered(c, match.route, p)
+		}
+		s.conclude(c, match.route, err, time.Since(begun))
+		if c.w.broken {
+			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
+		}
+	}()
+	match, err = s.admit(c)
+	if err == nil {
+		err = match.route.handle(c)
+	}
+}
+
+// admit opens the doors in front of a handler.
+func (s *Server) admit(c *call) (match, error) {
+	if err := s.checkOrigin(c.r); err != nil {
+		return match{}, err
+	}
+	m, err := s.routes.match(c.r)
+	if err != nil {
+		return m, err
+	}
+	c.ref = m.ref
+	if m.route.scope != open {
+		if c.client, err = s.authenticate(c, m.route); err != nil {
+			return m, err
+		}
+	}
+	if !m.route.body && (c.r.ContentLength != 0 || len(c.r.TransferEncoding) > 0) {
+		return m, fail(http.StatusBadRequest, CodeBadBody, "this request takes no body")
+	}
+	if m.route.furnished {
+		if c.parts = s.parts.Load(); c.parts == nil {
+			return m, starting("still starting: nothing is known yet")
+		}
+	}
+	if position := c.r.Header.Get("Vigil-At-Least"); position != "" && m.route.furnished && !m.route.commits {
+		if err := c.parts.Feed.WaitApplied(c.r.Context(), position); err != nil {
+			return m, ofAtLeast(err)
+		}
+	}
+	if !m.route.body {
+		// A read deadline that strikes while a handler works would cancel its context.
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
+	}
+	return m, nil
+}
+
+// recovered turns a panic into an answer. The stack goes to the log.
+func (s *Server) recovered(c *call, route *route, p any) error {
+	if p == http.ErrAbortHandler {
+		c.w.broken = true
+		return nil
+	}
+	s.cfg.Log.Error("panic in a handler", "request_id", c.id, "route", route.name(),
+		"panic", p, "stack", string(debug.Stack()))
+	s.metrics.panics.Inc()
+	if route != nil && route.commits {
+		return unknownOutcome()
+	}
+	return fail(http.StatusInternalServerError, CodeInternal, "a defect in Vigil; it is in the log")
+}
+
+// conclude writes the error, if there is one, and says in metrics and log how the call
+// ended.
+func (s *Server) conclude(c *call, route *route, err error, took time.Duration) {
+	var p *problem
+	if err != nil {
+		if !errors.As(err, &p) {
+			p = fail(http.StatusInternalServerError, CodeInternal, "a defect in Vigil; it is in the log").because(err)
+		}
+		if c.w.status != 0 {
+			c.w.broken = true
+		} else {
+			if c.r.ContentLength != 0 && !c.w.bodyRead {
+				c.w.Header().Set("Connection", "close") // do not wait for a body that nobody wants
+			}
+			p.write(c.w, c.id)
+		}
+	}
+	s.metrics.request(route.name(), c.w.status)
+	level := slog.LevelDebug
+	if route != nil && route.commits {
+		level = slog.LevelInfo
+	}
+	attrs := []slog.Attr{
+		slog.String("request_id", c.id), slog.String("route", route.name()),
+		slog.Int("status", c.w.status), slog.Int64("duration_us", took.Microseconds()),
+	}
+	if c.client != nil {
+		attrs = append(attrs, slog.String("client", c.client.Name))
+	}
+	if p != nil {
+		attrs = append(attrs, slog.String("code", p.Code))
+		if p.Status >= 500 && p.cause != nil {
+			level = slog.LevelError
+			attrs = append(attrs, slog.String("error", p.cause.Error()))
+		}
+	}
+	s.cfg.Log.LogAttrs(c.r.Context(), level, "control request", attrs...)
+}
+
+// respond sends v as JSON.
+func (c *call) respond(status int, v any) error {
+	var buf bytes.Buffer
+	if err := json.MarshalWrite(&buf, v, json.Deterministic(true)); err != nil {
+		return err
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(buf.Bytes()) // who no longer listens misses the answer, nothing else
+	return nil
+}
+
+// answerWriter remembers what was sent.
+type answerWriter struct {
+	http.ResponseWriter
+	status   int
+	broken   bool // an answer was begun that cannot be finished
+	bodyRead bool
+}
+
+func (w *answerWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *answerWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController find the deadlines and Flush.
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+const maxRequestID = 128
+
+// requestID gives the client's X-Request-ID where it is fit to be repeated in a header
+// and a log line, and a random one otherwise.
+func requestID(r *http.Request) string {
+	if ids := r.Header.Values("X-Request-Id"); len(ids) == 1 && fitRequestID(ids[0]) {
+		return ids[0]
+	}
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func fitRequestID(id string) bool {
+	if id == "" || len(id) > maxRequestID {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
