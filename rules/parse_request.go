@@ -17,7 +17,7 @@ var registrationKeys = []string{"class", "labels", "scopes", "code", "model"}
 
 const (
 	maxTestEntities = 1000
-	maxLabels       = 100
+	maxTestLabels       = 100
 	maxTestWords    = 1000 // scopes, actions
 )
 
@@ -191,8 +191,8 @@ func (d *document) entity(named entry) (t TestEntity, ok bool) {
 
 func (d *document) labels(n *yaml.Node, t *TestEntity) bool {
 	list, good := d.entries(n, "labels")
-	if len(list) > maxLabels {
-		d.fail(n, "%d labels, more than %d", len(list), maxLabels)
+	if len(list) > maxTestLabels {
+		d.fail(n, "%d labels, more than %d", len(list), maxTestLabels)
 		return false
 	}
 	t.Labels = make(map[string]string, len(list))
