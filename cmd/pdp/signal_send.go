@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"vigil/authz"
+	"vigil/server/control"
+	"vigil/signals"
+)
+
+// sendSignal sends one signal and says what it did.
+func (a *app) sendSignal(ctx context.Context, f *signalFlags, d draft) error {
+	cl, err := a.controlClient(&f.connection)
+	if err != nil {
+		return err
+	}
+	return a.sendDrafts(ctx, cl, f, []draft{d})
+}
+
+// sendDrafts sends signals as one batch: all of them are accepted or none.
+func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts []draft) error {
+	if f.Actor == "" {
+		f.Actor = defaultActor(a.env)
+	}
+	id := f.ID
+	if id == "" {
+		id = newSignalID()
+	}
+	now := time.Now()
+	batch := make([]map[string]any, len(drafts))
+	for i := range drafts {
+		own := id
+		if len(drafts) > 1 {
+			own = fmt.Sprintf("%s-%d", id, i+1)
+		}
+		body, err := drafts[i].envelope(f, now, own)
+		if err != nil {
+			return err
+		}
+		batch[i] = body
+		if err := a.confirm(f, &drafts[i]); err != nil {
+			return err
+		}
+	}
+	var whole any = batch
+	if len(batch) == 1 {
+		whole = batch[0]
+	}
+	body, err := json.Marshal(whole, json.Deterministic(true))
+	if err != nil {
+		return badInput("%s", err)
+	}
+	got, err := cl.call(ctx, http.MethodPost, "/v1/signals", body)
+	var response control.SignalsResponse
+	if err == nil {
+		err = cl.decode(got, &response)
+	}
+	if err != nil {
+		return resendable(err, id, f.ID != "" || len(drafts) == 1)
+	}
+	if f.json() {
+		fmt.Fprintln(a.stdout, strings.TrimSpace(string(got.body)))
+	} else {
+		a.printResults(drafts, &response)
+	}
+	return a.judgeResults(f, drafts, &response)
+}
+
+// resendable adds to an unknown outcome how to make sure of it.
+func resendable(err error, id string, same bool) error {
+	f, ok := err.(*failure)
+	if !ok || f.code != exitUnreachable || !strings.Contains(f.hint, "may") || !same {
+		return err
+	}
+	f.hint += fmt.Sprintf(" Send it again with --id %s: that is safe, and says what became of it.", id)
+	return f
+}
+
+// confirm asks before what reaches far or cannot be taken back. It never waits for an
+// answer that cannot come.
+func (a *app) confirm(f *signalFlags, d *draft) error {
+	if f.Yes || d.kind == signals.TypeRelease || d.kind == signals.TypeLift {
+		return nil
+	}
+	question := ""
+	for _, text := range d.entities {
+		if ref, err := authz.ParseRef(text); err == nil && (ref.Kind == authz.KindEverything || ref.Kind == authz.KindTenant) {
+			question = fmt.Sprintf("%s %s: this concerns every agent in it.", verb(d.kind), text)
+		}
+	}
+	if d.forGood && len(d.entities) > 1 {
+		question = fmt.Sprintf("%s %d entities: there is no way back.", verb(d.kind), len(d.entities))
+	}
+	if question == "" {
+		return nil
+	}
+	if !a.interactive {
+		return &failure{code: exitInput, err: fmt.Errorf("%s", question), hint: "Say --yes to do it."}
+	}
+	fmt.Fprintf(a.stderr, "%s Go on? [y/N] ", question)
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(a.stderr)
+		return &failure{code: exitInput, err: errors.New("nobody answered; nothing was sent"), hint: "Say --yes to do it."}
+	}
+	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+		return &failure{code: exitInput, err: fmt.Errorf("nothing was sent")}
+	}
+	return nil
+}
+
+func verb(t signals.Type) string { return strings.ReplaceAll(string(t), "_", "-") }
+
+// printResults says what each signal did, one line per entity.
+func (a *app) printResults(drafts []draft, r *control.SignalsResponse) {
+	var rows [][]string
+	for i, result := range r.Results {
+		what := ""
+		if i < len(drafts) {
+			what = verb(drafts[i].kind)
+		}
+		for _, e := range result.Entities {
+			rows = append(rows, []string{e.Ref, what, strings.ReplaceAll(e.Outcome, "_", " "), "now " + standingOf(e)})
+		}
+	}
+	table(a.stdout, rows)
+	if len(r.Results) > 0 {
+		fmt.Fprintf(a.stdout, "id %s  as of %s\n", printable(r.Results[0].ID), printable(r.AsOf))
+	}
+}
+
+// standingOf is where an entity stands, and what holds it.
+func standingOf(e control.SignalEntity) string {
+	text := e.Status
+	for _, h := range e.Holds {
+		text += ", " + describeHold(h)
+	}
+	return text
+}
+
+func describeHold(h control.Hold) string {
+	text := h.Type + " by " + h.Source
+	if h.Until != "" {
+		text += " until " + h.Until
+	}
+	return text
+}
+
+// judgeResults warns of signals that were accepted and did not do what they were meant
+// to, which is exit code 3.
+func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsResponse) error {
+	effective := true
+	for i, result := range r.Results {
+		kind := signals.TypeRegister
+		if i < len(drafts) {
+			kind = drafts[i].kind
+		}
+		for _, e := range result.Entities {
+			switch {
+			case !e.Known && kind != signals.TypeRegister && !f.AllowUnknown:
+				effective = false
+				fmt.Fprintf(a.stderr, "warning: nothing is known of %s%s\n", printable(e.Ref), alternatives(e.Nearest))
+				fmt.Fprintln(a.stderr, "The signal is in force all the same. Say --allow-unknown if that is what you meant.")
+			case e.Outcome == "superseded":
+				effective = false
+				fmt.Fprintf(a.stderr, "warning: a newer or stronger signal about %s stands already\n", printable(e.Ref))
+			case e.Outcome == "lifted":
+				effective = false
+				fmt.Fprintf(a.stderr, "warning: this signal about %s was lifted before it came\n", printable(e.Ref))
+			case kind == signals.TypeRelease && len(e.Holds) > 0:
+				effective = false
+				fmt.Fprintf(a.stderr, "warning: %s is still held\n", printable(e.Ref))
+				if slices.ContainsFunc(e.Holds, func(h control.Hold) bool { return h.Type == "quarantine" }) {
+					fmt.Fprintln(a.stderr, "Another source holds it. With --all-sources you release it from all, where you may overrule them.")
+				}
+			}
+		}
+	}
+	if !effective {
+		return silent(exitNoEffect)
+	}
+	return nil
+}
+
+func alternatives(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "; did you mean " + printable(strings.Join(names, " or ")) + "?"
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"vigil/server/control"
+	"vigil/signals"
+)
+
+// Taking back a signal is another signal. Where the newest one of a source speaks
+// (quarantine, risk), it is a newer one in that source's line. Where all of them stand
+// (narrowing, taint, demand for approval), it is a lift of each, by source and id. The
+// commands here ask what stands, and send what takes it back as one batch.
+
+type releaseCmd struct {
+	refs
+	AllSources bool `help:"Also in the line of every other source that holds the entity, where you may overrule it."`
+	signalFlags
+}
+
+func (c *releaseCmd) Run(ctx context.Context, a *app) error {
+	if !c.AllSources {
+		// No question first: a release must not depend on being allowed to read.
+		return a.sendSignal(ctx, &c.signalFlags, draft{kind: signals.TypeRelease, entities: c.Entities})
+	}
+	return a.takeBack(ctx, &c.signalFlags, c.Entities, takeBack{types: []string{"quarantine"}, allSources: true})
+}
+
+type restoreCmd struct {
+	refs
+	AllSources bool `help:"Also what other sources narrowed, where you may overrule them."`
+	signalFlags
+}
+
+func (c *restoreCmd) Run(ctx context.Context, a *app) error {
+	return a.takeBack(ctx, &c.signalFlags, c.Entities, takeBack{types: []string{"narrow"}, allSources: c.AllSources})
+}
+
+type clearCmd struct {
+	refs
+	AllSources bool `help:"Also what other sources said, where you may overrule them."`
+	Taint      bool `help:"Only taints."`
+	Approval   bool `help:"Only demands for approval."`
+	signalFlags
+}
+
+func (c *clearCmd) Run(ctx context.Context, a *app) error {
+	types := []string{"taint", "require_approval"}
+	switch {
+	case c.Taint && !c.Approval:
+		types = types[:1]
+	case c.Approval && !c.Taint:
+		types = types[1:]
+	}
+	return a.takeBack(ctx, &c.signalFlags, c.Entities, takeBack{types: types, allSources: c.AllSources})
+}
+
+type undoCmd struct {
+	refs
+	Signal     string `help:"Only what the signal with this id said." placeholder:"ID"`
+	AllSources bool   `help:"Also what other sources said, where you may overrule them."`
+	signalFlags
+}
+
+func (c *undoCmd) Run(ctx context.Context, a *app) error {
+	return a.takeBack(ctx, &c.signalFlags, c.Entities, takeBack{
+		types:  []string{"quarantine", "narrow", "taint", "require_approval", "risk"},
+		signal: c.Signal, allSources: c.AllSources,
+	})
+}
+
+// takeBack says which facts of an entity are to be taken back.
+type takeBack struct {
+	types      []string // of signals
+	signal     string   // only those of this signal; "" for all
+	allSources bool
+}
+
+// takeBack asks what stands about the entities and sends what takes it back.
+func (a *app) takeBack(ctx context.Context, f *signalFlags, entities []string, want takeBack) error {
+	cl, err := a.controlClient(&f.connection)
+	if err != nil {
+		return err
+	}
+	own := ""
+	if !want.allSources {
+		var me control.WhoamiResponse
+		if _, err := cl.get(ctx, "/v1/whoami", &me); err != nil {
+			return err
+		}
+		own = me.Source
+	}
+	var drafts []draft
+	foreign := 0
+	for _, ref := range entities {
+		facts, err := a.standing(ctx, cl, ref, f.Tenant)
+		if err != nil {
+			return err
+		}
+		for _, fact := range facts {
+			if !fact.Active || !slices.Contains(want.types, fact.Type) || want.signal != "" && fact.ID != want.signal {
+				continue
+			}
+			if fact.Type == "risk" && fact.Risk != nil && *fact.Risk == 0 {
+				continue
+			}
+			if own != "" && fact.Source != own {
+				foreign++
+				continue
+			}
+			drafts = append(drafts, opposite(ref, fact))
+		}
+	}
+	drafts = distinct(drafts)
+	if len(drafts) == 0 {
+		hint := ""
+		if foreign > 0 {
+			hint = fmt.Sprintf("Other sources said %d such things. With --all-sources you take back theirs, where you may overrule them.", foreign)
+		}
+		return &failure{code: exitNoEffect, err: fmt.Errorf("there is nothing of yours to take back"), hint: hint}
+	}
+	if len(drafts) > signals.MaxBatch {
+		return badInput("that takes %d signals, more than %d at once; name fewer entities", len(drafts), signals.MaxBatch)
+	}
+	return a.sendDrafts(ctx, cl, f, drafts)
+}
+
+// standing gives the facts of an entity; none when it is not known.
+func (a *app) standing(ctx context.Context, cl *client, ref, tenant string) ([]control.Fact, error) {
+	got, err := cl.call(ctx, http.MethodGet, entityPath(ref, tenant), nil)
+	if err != nil {
+		return nil, err
+	}
+	var entity control.EntityResponse
+	if err := cl.decode(got, &entity); err != nil {
+		return nil, unknownEntity(err)
+	}
+	return entity.Facts, nil
+}
+
+func entityPath(ref, tenant string) string {
+	path := "/v1/entities/" + url.PathEscape(ref)
+	if tenant != "" {
+		path += "?" + url.Values{"tenant": {tenant}}.Encode()
+	}
+	return path
+}
+
+// opposite is the signal that takes fact back, in the line of its source.
+func opposite(ref string, fact control.Fact) draft {
+	switch fact.Type {
+	case "quarantine":
+		return draft{kind: signals.TypeRelease, entities: []string{ref}, line: fact.Source}
+	case "risk":
+		none := 0
+		return draft{kind: signals.TypeRisk, entities: []string{ref}, line: fact.Source, members: members{"risk": &none}}
+	}
+	return draft{kind: signals.TypeLift, entities: []string{ref}, members: members{
+		"lifts": liftTarget{Type: fact.Type, Source: fact.Source, ID: fact.ID},
+	}}
+}
+
+// distinct leaves out releases and risks that would be said twice in one line: several
+// quarantines of one source end with one release.
+func distinct(drafts []draft) []draft {
+	return slices.CompactFunc(slices.Clone(drafts), func(a, b draft) bool {
+		return a.kind != signals.TypeLift && a.kind == b.kind && a.line == b.line && a.entities[0] == b.entities[0]
+	})
+}
