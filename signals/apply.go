@@ -48,13 +48,6 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 		a.warn("a record of the log was not applied", e, &in, in.dead)
 		return out, nil
 	}
-	for i := range in.changes {
-		for j := range in.changes[i].Facts {
-			if f := &in.changes[i].Facts[j]; f.Source == out.count.Source {
-				f.Source = out.count.Source // one string for all facts of a source
-			}
-		}
-	}
 	out.results = a.cfg.Store.Apply(a.cfg.Now(), in.changes)
 	out.count.Outcome = strongest(out.results).String()
 	if in.unread != nil {
@@ -148,7 +141,7 @@ func strongest(results []posture.Result) posture.Outcome {
 
 const maxInterned = 4096
 
-// intern gives one string per source, for millions of facts share few sources.
+// intern gives the label of a source without making its string anew for every signal.
 func (a *Applier) intern(s Source) string {
 	if s.Kind == "" {
 		return ""

@@ -4,4 +4,75 @@
 //
 // The order never changes: durable in the log, then applied to posture, then the as-of
 // position published, then acknowledged.
+//
+// # A signal
+//
+// A signal is a JSON object; a batch is an array of 1 to 1000 of them with distinct ids.
+// Every signal has the members
+//
+//	v         1
+//	id        names the signal among those of its source, 1 to 1024 bytes
+//	type      what it says, see below
+//	entities  1 to 64 of what it is about, as "kind:id", or "everything"
+//	time      when it happened, RFC 3339
+//
+// and may have
+//
+//	tenant    a tenant that the credential has, to repeat it; else its first
+//	expires   when it ends by itself, RFC 3339, after time; without it, it does not end
+//	actor, reason, ticket   for people, up to 1024 bytes each
+//
+// v, id, type, tenant, entities and time are the envelope: every version of Vigil can
+// read them of every signal. The types, with the members that only they have:
+//
+//	register          states the whole registration, replacing the one before: class, and
+//	                  optionally labels (name to text), scopes, code, model (digests).
+//	                  Not of a tenant, nor of everything.
+//	attest            result: "pass" or "fail". A pass may expire, a fail may not. Not of
+//	                  a tenant, nor of everything.
+//	risk              risk: an integer from 0 to 100
+//	quarantine        holds the entities
+//	release           ends one's own quarantine
+//	narrow            scopes: what is left of the scopes; [] leaves none
+//	require_approval  actions: those that need approval; absent, [] or with "*", all
+//	taint             bars the entities from what rules bar the tainted from
+//	revoke            plainly: for good, of agents, instances, sessions, tokens, grants,
+//	                  code and models. With issued_before: of any kind, what was issued
+//	                  until then. A user, a tool, a tenant and everything live on, so a
+//	                  plain revoke of one is refused.
+//	decommission      for good: the end of its life. Not of everything.
+//	lift              lifts: {type, source, id} names the signal that stated a taint, a
+//	                  require_approval or a narrow, or one that was unreadable. That
+//	                  statement ends for good, also if it comes later. Without source it
+//	                  is one's own.
+//
+// A revoke, a decommission and a lift never end, and have no expires. Of register,
+// attest, risk, quarantine and release the newest one of a source speaks; it is its line.
+// Taints, approvals and narrowings all stand. Undoing is a newer signal in the first
+// case and a lift in the second.
+//
+// Whoever may overrule (Authority.Overrule) can speak in another source's line: a
+// register, attest, risk, quarantine or release with the member source, as
+// "client:soar", about one entity of which that source has spoken. It is dated just
+// after the newest that the line says there when it is accepted, so it overrules what
+// is known and nothing that source says later. A lift names another source in lifts.
+//
+// A number without a fraction is an integer however it is written: 50, 50.0, 5e1. A
+// member that is null is an error: leave it out.
+//
+// # Time
+//
+// An event may be dated up to 5 s (MaxAhead) after the log took it; clocks differ.
+// Beyond that a signal that can permit something (release, lift, a passed attest,
+// register, risk) is refused, and any other counts from 5 s after. issued_before is
+// refused from 5 s ahead on, and what is ahead by less counts as now.
+//
+// # From the log
+//
+// What is refused at the door never reaches the log. But another version of Vigil may
+// have written there. A record whose envelope can be read and the rest cannot puts an
+// unreadable signal on those of its entities that its source could have quarantined, as
+// was found when it was accepted: it may have been a revocation. Anything else that
+// cannot be applied is a dead letter, which is counted, logged and kept for a while
+// (Applier.DeadLetters). Neither stops the feed.
 package signals
