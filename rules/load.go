@@ -33,6 +33,3 @@ func load(fsys fs.FS, options LoadOptions) (*Bundle, *Set, Errors) {
 	set, errs := Compile(bundle)
 	return bundle, set, errs
 }
-
-// Compile checks a bundle's meaning and makes a Set of it, gathering every error.
-func Compile(b *Bundle) (*Set, Errors) { panic("unwritten") }

@@ -1,0 +1,287 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/overloads"
+	"cel.dev/cel-go/common/types"
+
+	"vigil/authz"
+)
+
+// rule is a compiled rule. It is immutable.
+type rule struct {
+	source  *Rule
+	scope   *scope
+	ordinal int      // place among the rules sorted by id
+	self    []string // the id alone, shared by every verdict that it decides alone
+	// needs are the slots that must be good before the expression runs, in order of their
+	// names, so that the same lack is named every time.
+	needs   []need
+	keys    []keyNeed
+	slots   []int // of the request's attributes it reads or asks for, sorted
+	program cel.Program
+
+	readsNow          bool
+	readsResourceID   bool
+	readsResourceType bool
+	classes           map[string]bool // nil for any
+	subjects          map[string]bool // nil for any
+}
+
+// need is a value that a rule reads.
+type need struct {
+	slot int
+	// must: the value must be there. Otherwise has() stands before every read of it, and
+	// it must only not be wrong.
+	must bool
+}
+
+// keyNeed is an entry of a map that a rule reads unguarded.
+type keyNeed struct {
+	slot int
+	key  string
+	name string // "agent.labels.role"
+}
+
+// rule compiles r, or notes what is wrong with it and gives nil.
+func (c *compiler) rule(r *Rule) *rule {
+	before := len(c.errs)
+	fail := func(line, column int, msg string) {
+		c.errs = append(c.errs, c.bundle.whenError(r, line, column, msg))
+	}
+	s, err := c.scopes.scopeOf(r)
+	if err != nil {
+		fail(1, 1, "the rule's variables: "+err.Error())
+		return nil
+	}
+	checked := c.check(r, s, fail)
+	if checked == nil || len(c.errs) > before {
+		return nil
+	}
+	made := &rule{source: r, scope: s, self: []string{r.ID}, classes: nameSet(r.Classes), subjects: nameSet(r.Subjects)}
+	info := checked.NativeRep().SourceInfo()
+	at := func(id int64) (line, column int) { return location(info.GetStartLocation(id)) }
+	c.forbidden(checked, func(id int64, msg string) {
+		line, column := at(id)
+		fail(line, column, msg)
+	})
+	c.reads(r, made, s, checked, at, fail)
+	if made.readsNow && r.Granularity <= 0 {
+		fail(1, 1, "the rule reads now, so it needs a granularity, such as granularity: 1m: its decisions are kept until now's next multiple of it")
+	}
+	worst, err := worstCost(s, checked)
+	if err != nil {
+		fail(1, 1, "its cost cannot be computed: "+err.Error())
+	} else if worst > MaxRuleCost && worst != math.MaxUint64 {
+		fail(1, 1, fmt.Sprintf("its worst case costs %d, more than the %d of a rule; declare a smaller max for the strings, lists and maps that it reads", worst, MaxRuleCost))
+	}
+	if len(c.errs) > before {
+		return nil
+	}
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if worst == math.MaxUint64 {
+		options = append(options, cel.CostLimit(MaxRuleCost))
+	}
+	made.program, err = s.env.Program(checked, options...)
+	if err != nil {
+		fail(1, 1, humane(err.Error()))
+		return nil
+	}
+	return made
+}
+
+// check parses and type-checks r, reporting everything that is wrong. The result is nil
+// only where something was reported.
+func (c *compiler) check(r *Rule, s *scope, fail func(line, column int, msg string)) *cel.Ast {
+	if strings.TrimSpace(r.When) == "" {
+		fail(1, 1, "when is empty; write true for a rule that always applies")
+		return nil
+	}
+	parsed, issues := s.env.Parse(r.When)
+	if issues.Err() != nil {
+		reportIssues(issues, fail)
+		return nil
+	}
+	names := &nameCheck{scope: s, sb: c.scopes, info: parsed.NativeRep().SourceInfo(), report: func(loc common.Location, msg string) {
+		line, column := location(loc)
+		fail(line, column, msg)
+	}}
+	before := len(c.errs)
+	names.walk(parsed.NativeRep().Expr())
+	checked, issues := s.env.Check(parsed)
+	if issues.Err() != nil {
+		reportIssues(issues, fail)
+		if len(c.errs) == before {
+			fail(1, 1, "this is no expression that rules can check")
+		}
+		return nil
+	}
+	if len(c.errs) > before {
+		return nil
+	}
+	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) {
+		fail(1, 1, "when must be a condition, and this is "+ruleType(cel.FormatCELType(t)))
+		return nil
+	}
+	return checked
+}
+
+// maxIssues is how many of CEL's complaints about one expression are told: after a syntax
+// error the rest is mostly noise.
+const maxIssues = 8
+
+func reportIssues(issues *cel.Issues, fail func(line, column int, msg string)) {
+	told := 0
+	for _, issue := range issues.Errors() {
+		msg := humane(issue.Message)
+		if msg == "" || told == maxIssues {
+			continue
+		}
+		told++
+		line, column := location(issue.Location)
+		fail(line, column, msg)
+		if strings.HasPrefix(issue.Message, "Syntax error:") {
+			return
+		}
+	}
+}
+
+// forbidden reports what the type check lets through and rules do not have.
+func (c *compiler) forbidden(checked *cel.Ast, fail func(id int64, msg string)) {
+	rep := checked.NativeRep()
+	ast.PreOrderVisit(rep.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.CallKind {
+			return
+		}
+		call := e.AsCall()
+		name := call.FunctionName()
+		switch {
+		case name == overloads.Matches && !literalPattern(call):
+			fail(e.ID(), "the pattern of matches must be a literal text, for it is compiled when the bundle loads")
+		case (name == "math.@max" || name == "math.@min") && rep.GetType(e.ID()).IsExactType(cel.DynType):
+			fail(e.ID(), humaneOverload(name, "(int, double)"))
+		}
+	}))
+}
+
+func literalPattern(call ast.CallExpr) bool {
+	args := call.Args()
+	return len(args) > 0 && args[len(args)-1].Kind() == ast.LiteralKind
+}
+
+// reads fills in what the rule reads, and reports unguarded optional attributes and
+// attributes whose declarations disagree.
+func (c *compiler) reads(r *Rule, made *rule, s *scope, checked *cel.Ast, at func(int64) (int, int), fail func(line, column int, msg string)) {
+	needs := map[string]*need{} // by variable
+	keys := map[string]keyNeed{}
+	told := map[string]bool{}
+	for _, rd := range analyseGuards(s, checked.NativeRep().Expr()) {
+		v := rd.v
+		tell := func(format string, args ...any) {
+			if !told[v.name] {
+				told[v.name] = true
+				line, column := at(startOf(checked, rd.id))
+				fail(line, column, fmt.Sprintf(format, args...))
+			}
+		}
+		if v.conflict != "" {
+			root, _, _ := strings.Cut(v.name, ".")
+			tell("%q is %s; restrict on.%ss to one of them", v.name, v.conflict, root)
+			continue
+		}
+		if v.slot == slotNow {
+			made.readsNow = true
+			continue
+		}
+		switch v.name {
+		case "resource.id":
+			made.readsResourceID = true
+		case "resource.type":
+			made.readsResourceType = true
+		}
+		if v.presence == "" {
+			continue
+		}
+		if rd.isEntry {
+			if !rd.guarded && !rd.test {
+				name := v.name + "." + rd.key
+				keys[name] = keyNeed{slot: v.slot, key: rd.key, name: name}
+			}
+			continue // its variable is a read of its own
+		}
+		if !rd.test && !rd.guarded && v.optional {
+			tell("%q is optional, so it may be absent here; ask has(%s) first, or declare it required or with a default", v.name, v.name)
+			continue
+		}
+		if v.decls == nil && v.typ.Kind() != types.MapKind && v.typ.Kind() != types.ListKind {
+			v = s.vars[v.presence+".id"] // any member is there where the entity is
+		}
+		n := needs[v.name]
+		if n == nil {
+			n = &need{slot: v.slot}
+			needs[v.name] = n
+		}
+		n.must = n.must || !rd.test && !rd.guarded
+	}
+	for _, name := range sortedKeys(needs) {
+		made.needs = append(made.needs, *needs[name])
+		if v := s.vars[name]; v.decls != nil {
+			made.slots = append(made.slots, v.slot)
+		}
+	}
+	slices.Sort(made.slots)
+	for _, name := range sortedKeys(keys) {
+		made.keys = append(made.keys, keys[name])
+	}
+}
+
+// startOf gives the node at which the path of node id begins, where there is one: that is
+// what an author looks for.
+func startOf(checked *cel.Ast, id int64) int64 {
+	start := id
+	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.ID() == id && pathOf(e) != nil {
+			start = rootOf(e).ID()
+		}
+	}))
+	return start
+}
+
+// truncated gives now as a rule with a granularity sees it, and when it next changes.
+func truncated(now authz.Instant, granularity time.Duration) (seen, until authz.Instant) {
+	g := authz.Instant(granularity)
+	over := now % g
+	if over < 0 {
+		over += g
+	}
+	seen = now - over
+	return seen, seen.Add(granularity)
+}
+
+func nameSet(names []string) map[string]bool {
+	if len(names) == 0 {
+		return nil
+	}
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
