@@ -12,9 +12,9 @@ import (
 )
 
 type rulesCmd struct {
-	Check  rulesCheckCmd  `cmd:"" help:"Load rules as serve would, and say everything that is wrong with them."`
-	Test   rulesTestCmd   `cmd:"" help:"Run the tests that stand beside the rules. Exit 1 when one fails."`
-	Seal   rulesSealCmd   `cmd:"" help:"Write the SHA-256 of the files into bundle.yaml."`
+	Check rulesCheckCmd `cmd:"" help:"Load rules as serve would, and say everything that is wrong with them."`
+	Test  rulesTestCmd  `cmd:"" help:"Run the tests that stand beside the rules. Exit 1 when one fails."`
+	Seal  rulesSealCmd  `cmd:"" help:"Write the SHA-256 of the files into bundle.yaml."`
 }
 
 type rulesCheckCmd struct {

@@ -1,0 +1,123 @@
+package archtest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport are the arrows between the packages of this module. A package that is not
+// listed fails the test: whoever adds one says here what it may know.
+var mayImport = map[string][]string{
+	"authz":   {},
+	"disk":    {},
+	"docs":    {},
+	"authzen": {"authz"},
+	"posture": {"authz"},
+	"rules":   {"authz", "authzen"},
+	"cache":   {"authz"},
+	"clock":   {"authz", "disk"},
+
+	"identity": {"authz", "posture"},
+	"engine":   {"authz", "rules", "posture", "cache"},
+
+	"signals":          {"authz", "posture"},
+	"signals/journal":  {"authz", "posture", "signals", "disk"},
+	"signals/snapshot": {"authz", "posture", "signals", "disk"},
+
+	"server/credential": {"authz", "signals"},
+	"server/recent":     {"authz", "authzen", "engine", "posture"},
+	"server/decision":   {"authz", "authzen", "engine", "identity", "signals", "server/credential", "server/recent"},
+	"server/control": {"authz", "authzen", "docs", "engine", "identity", "posture", "rules", "signals",
+		"server/credential", "server/recent"},
+
+	"cmd/pdp":  {"*"},
+	"archtest": {},
+}
+
+// mayImportInTests is what tests may import besides.
+var mayImportInTests = []string{"disk/disktest"}
+
+// forbidden are packages of others, or of the standard library, that only some may
+// import, and why.
+var forbidden = []struct {
+	path string // this and whatever is below it
+	only []string
+	why  string
+}{
+	{"cel.dev/cel-go", []string{"rules"}, "rules hides the language, so that its version and its costs are one package's business"},
+	{"github.com/google/cel-go", nil, "the project moved to cel.dev/cel-go; the types of the old path are others"},
+	{"github.com/valyala/fasthttp", []string{"server/decision", "loadtest"}, "nothing taken from a fasthttp request may outlive its handler; one package keeps watch over that"},
+	{"github.com/dgraph-io/ristretto", []string{"cache"}, "ristretto may drop, keep and confuse entries; cache makes that harmless"},
+	{"github.com/prometheus/client_golang", []string{"server/control"}, "counters stay where they are counted; the format is the control port's business"},
+	{"github.com/alecthomas/kong", []string{"cmd/pdp"}, "only the program has a command line"},
+	{"github.com/fsnotify/fsnotify", []string{"cmd/pdp"}, "only the program watches folders"},
+	{"github.com/klauspost/compress", []string{"signals/snapshot", "server/control"}, "compressed input is unbounded until somebody bounds it; one package does"},
+	{"go.yaml.in/yaml", []string{"rules", "cmd/pdp"}, "bundles and the configuration are YAML, nothing else is"},
+	{"gopkg.in/yaml.v3", nil, "its project is dead; go.yaml.in/yaml/v3 lives"},
+	{"encoding/json", []string{"cmd/pdp"}, "it takes duplicate members, invalid UTF-8 and members in any case; use go-json-experiment/json"},
+	{"github.com/stretchr/testify", nil, "the standard library's testing is enough"},
+	{"log", nil, "log/slog is handed down; nothing logs to a global"},
+	{"unsafe", []string{"authzen", "cache", "posture", "rules", "engine", "server/decision", "server/credential", "identity", "authz"}, "only hot paths may trade safety for speed"},
+	{"net/http", []string{"server/control", "cmd/pdp", "loadtest"}, "the wire belongs to the servers"},
+	{"os/exec", nil, "an engine of decisions starts no programs"},
+}
+
+// without are imports that a package does without, to stay what it is.
+var without = []struct {
+	pkgs []string
+	path string
+	why  string
+}{
+	{[]string{"authz", "posture", "engine", "cache", "identity", "authzen"}, "os", "it does no I/O"},
+	{[]string{"authz", "posture", "engine", "cache", "identity", "authzen", "rules"}, "net", "it does no I/O"},
+	{[]string{"authz", "posture", "engine", "cache", "identity", "authzen", "rules"}, "context", "it waits for nothing"},
+	{[]string{"authz", "posture", "engine", "cache", "identity", "authzen", "rules"}, "log/slog", "it returns what is wrong"},
+}
+
+func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
+	for _, s := range sources(t) {
+		allowed, listed := mayImport[s.pkg]
+		if !listed && !strings.HasPrefix(s.pkg, "disk/") {
+			t.Errorf("%s: package %s is not in mayImport: say there what it may import", s.path, s.pkg)
+			continue
+		}
+		for path := range s.imports() {
+			own, ok := strings.CutPrefix(path, module+"/")
+			if !ok || own == s.pkg || slices.Contains(allowed, own) || slices.Contains(allowed, "*") {
+				continue
+			}
+			if s.test && (slices.Contains(mayImportInTests, own) || testsMayImport(s.pkg, own)) {
+				continue
+			}
+			if strings.HasPrefix(s.pkg, "disk/") && own == "disk" {
+				continue
+			}
+			t.Errorf("%s imports %s; package %s may import only %v", s.path, own, s.pkg, allowed)
+		}
+	}
+}
+
+// testsMayImport reports whether a test may see a package that its package may not. A
+// test may look at the house from above, but nobody imports the program.
+func testsMayImport(_, imported string) bool { return imported != "cmd/pdp" && imported != "archtest" }
+
+func TestLibrariesAreImportedOnlyWhereTheyBelong(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		for path := range s.imports() {
+			for _, f := range forbidden {
+				if (path == f.path || strings.HasPrefix(path, f.path+"/") && f.path != "log") && !slices.Contains(f.only, s.pkg) {
+					t.Errorf("%s imports %s, which only %v may: %s", s.path, path, f.only, f.why)
+				}
+			}
+			for _, w := range without {
+				if path == w.path && slices.Contains(w.pkgs, s.pkg) {
+					t.Errorf("%s imports %s, which package %s does without: %s", s.path, path, s.pkg, w.why)
+				}
+			}
+		}
+	}
+}
