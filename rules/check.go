@@ -22,13 +22,13 @@ func (b *Bundle) check(errs *errorList) {
 		names []string
 		of    func(*Rule) ([]string, []Pos)
 	}{
-		{"action", "actions declares them", actions,
+		{"action", "declare it under actions", actions,
 			func(r *Rule) ([]string, []Pos) { return r.Actions, r.places.actions }},
-		{"resource type", "attributes declares them, as resource.TYPE", b.resourceTypes(),
+		{"resource type", "declare it under attributes, as resource.TYPE", b.resourceTypes(),
 			func(r *Rule) ([]string, []Pos) { return r.Resources, r.places.resources }},
-		{"subject type", "attributes declares them, as subject.TYPE, and agentless", b.subjectTypes(),
+		{"subject type", "declare it under attributes, as subject.TYPE", b.subjectTypes(),
 			func(r *Rule) ([]string, []Pos) { return r.Subjects, r.places.subjects }},
-		{"class", "bundle.yaml declares them under profiles", keys(b.Profiles),
+		{"class", "declare it under profiles in bundle.yaml", keys(b.Profiles),
 			func(r *Rule) ([]string, []Pos) { return r.Classes, r.places.classes }},
 	}
 	for _, kind := range declared {
@@ -43,7 +43,7 @@ func (b *Bundle) check(errs *errorList) {
 				if _, ok := slices.BinarySearch(kind.names, name); !ok {
 					hint := errs.hint(name, kind.names)
 					if hint == "" {
-						hint = "; " + kind.hint
+						hint = ": " + kind.hint
 					}
 					errs.addAt(b, places[i], r.ID, "unknown %s %s%s", kind.what, quoted(name), hint)
 				}

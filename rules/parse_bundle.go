@@ -21,7 +21,7 @@ var (
 )
 
 // formatVersion is the version of every file of a bundle.
-const formatVersion = 1
+const formatVersion = "1"
 
 const (
 	maxProfiles       = 100
@@ -75,7 +75,8 @@ func parseFolder(folder *folder, options LoadOptions) (*Bundle, Errors) {
 		b.checkListing(folder, listed, errs)
 		b.checkSeal(listed, options, errs)
 	}
-	for _, file := range b.Files {
+	// In the order of names: the order in the list means nothing.
+	for _, file := range slices.Sorted(slices.Values(b.Files)) {
 		if _, ok := b.Sources[file]; ok {
 			b.parseRuleFile(file, errs)
 		}
@@ -98,14 +99,14 @@ func (b *Bundle) parseManifest(errs *errorList) (listed listing, complete bool) 
 	if root == nil {
 		return listed, false
 	}
+	if !d.version(root) {
+		return listed, false
+	}
 	fields, ok := d.fields(root, "bundle.yaml", manifestKeys)
 	if !ok {
 		return listed, false
 	}
 	d.require(root, fields, "vigil", "files", "profiles")
-	if !d.version(fields) {
-		return listed, false // what another version means is not known
-	}
 	if e, ok := fields["files"]; ok {
 		listed.files = make(map[string]Pos)
 		complete = true
@@ -138,15 +139,18 @@ func (b *Bundle) parseManifest(errs *errorList) (listed listing, complete bool) 
 	return listed, complete
 }
 
-// version checks the key "vigil", whose absence is reported by require.
-func (d *document) version(fields map[string]entry) bool {
-	e, ok := fields["vigil"]
-	if !ok {
-		return true
-	}
-	if e.value.Kind != yaml.ScalarNode || e.value.Tag != "!!int" || e.value.Value != "1" {
-		d.fail(e.value, "vigil: want %d, the version of the format that this engine reads, got %s", formatVersion, kindOf(e.value))
-		return false
+// version checks the version of a file before anything else in it, for nobody knows what
+// another version means. That it is missing is reported by require.
+func (d *document) version(root *yaml.Node) bool {
+	for i := 0; i+1 < len(root.Content) && root.Kind == yaml.MappingNode; i += 2 {
+		v := root.Content[i+1]
+		if root.Content[i].Value != "vigil" || v.Kind == yaml.AliasNode {
+			continue
+		}
+		if v.Kind != yaml.ScalarNode || v.Tag != "!!int" || v.Value != formatVersion {
+			d.fail(v, "vigil: want %s, the version of the format that this engine reads, got %s", formatVersion, kindOf(v))
+			return false
+		}
 	}
 	return true
 }
@@ -251,9 +255,12 @@ func (b *Bundle) parseSeal(d *document, n *yaml.Node) map[string]Pos {
 	places := make(map[string]Pos, len(list))
 	for _, e := range list {
 		places[e.name] = d.pos(e.key)
-		if sum, ok := d.word(e.value, "the seal of "+quoted(e.name), hexPattern, "64 hex digits in lower case (SHA-256)"); ok {
-			b.Seal[e.name] = sum
+		// Digits alone, or with one e, are a number to YAML and as good a digest as any.
+		if e.value.Kind != yaml.ScalarNode || !hexPattern.MatchString(e.value.Value) {
+			d.wrongKind(e.value, "the seal of "+quoted(e.name)+" as 64 hex digits in lower case (SHA-256)")
+			continue
 		}
+		b.Seal[e.name] = e.value.Value
 	}
 	return places
 }

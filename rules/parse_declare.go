@@ -61,14 +61,14 @@ func (b *Bundle) parseRuleFile(file string, errs *errorList) {
 	if root == nil {
 		return
 	}
+	if !d.version(root) {
+		return
+	}
 	fields, ok := d.fields(root, "a file of rules", fileKeys)
 	if !ok {
 		return
 	}
 	d.require(root, fields, "vigil")
-	if !d.version(fields) {
-		return
-	}
 	if e, ok := fields["attributes"]; ok {
 		b.parseScopes(d, e.value)
 	}
@@ -148,8 +148,11 @@ func (d *document) checkScope(scope entry) bool {
 	case !dotted && kind == "action":
 		d.fail(scope.key, `attributes of "action": say of which, as "action.NAME"`)
 	default:
-		d.fail(scope.key, "unknown kind of attributes %s%s; want subject.TYPE, resource.TYPE, action.NAME or context",
-			quoted(scope.name), d.errs.hint(kind, []string{"subject", "resource", "action", "context"}))
+		hint := d.errs.hint(kind, []string{"subject", "resource", "action", "context"})
+		if hint == "" {
+			hint = ": want subject.TYPE, resource.TYPE, action.NAME or context"
+		}
+		d.fail(scope.key, "unknown kind of attributes %s%s", quoted(scope.name), hint)
 	}
 	return false
 }
@@ -254,7 +257,7 @@ func (d *document) checkDefault(a *Attribute, n *yaml.Node, v *authz.Value) bool
 		if a.Type == TypeList || a.Type == TypeMap {
 			want += " of " + a.Elem.String()
 		}
-		d.fail(n, "default: want a %s, got %s", want, kindOf(n))
+		d.fail(n, "default: want the type %s, got %s", want, kindOf(n))
 		return false
 	}
 	if problem := a.outOfBounds(v); problem != "" {

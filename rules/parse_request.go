@@ -17,7 +17,7 @@ var registrationKeys = []string{"class", "labels", "scopes", "code", "model"}
 
 const (
 	maxTestEntities = 1000
-	maxTestLabels       = 100
+	maxTestLabels   = 100
 	maxTestWords    = 1000 // scopes, actions
 )
 

@@ -65,14 +65,14 @@ type testBase struct {
 }
 
 func (b *Bundle) parseTestFile(d *document, root *yaml.Node, nodes *int, ruleIDs []string) *TestFile {
+	if !d.version(root) {
+		return nil
+	}
 	fields, ok := d.fields(root, "a test file", testFileKeys)
 	if !ok {
 		return nil
 	}
 	d.require(root, fields, "vigil", "now", "request", "cases")
-	if !d.version(fields) {
-		return nil
-	}
 	var base testBase
 	base.now = fields["now"].value
 	base.entities = fields["entities"].value
@@ -179,8 +179,11 @@ func (d *document) applySet(c *TestCase, base testBase, n *yaml.Node) {
 				changed.entities, err = withPath(changed.entities, steps, e.value)
 			}
 		default:
-			err = fmt.Errorf("unknown %s%s; paths begin with request, entities or now", quoted(head),
-				d.errs.hint(head, []string{"request", "entities", "now"}))
+			hint := d.errs.hint(head, []string{"request", "entities", "now"})
+			if hint == "" {
+				hint = ": paths begin with request, entities or now"
+			}
+			err = fmt.Errorf("unknown %s%s", quoted(head), hint)
 		}
 		if err != nil {
 			d.fail(e.key, "set: %s: %v", clipped(e.name), err)

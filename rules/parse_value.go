@@ -11,8 +11,9 @@ import (
 	"vigil/authz"
 )
 
-// maxExactInt is the largest integer up to which a float64 holds every integer.
-const maxExactInt = 1 << 53
+// maxExactInt is the largest integer such that a float64 holds it and its neighbours exactly
+// (I-JSON, RFC 7493, section 2.2).
+const maxExactInt = 1<<53 - 1
 
 // jsonNumber is how numbers are written in a bundle: as in JSON. YAML has more ways, such as
 // 010 for eight and 1_000, that a reader takes for something else.

@@ -74,6 +74,33 @@ func decodeNode(decoder *yaml.Decoder) (node *yaml.Node, err error) {
 	return node, decoder.Decode(node)
 }
 
+// syntaxBudget bounds the bytes that are read again to find the line of a syntax error.
+const syntaxBudget = 4 << 20
+
+// brokenLine finds the first line with which the file is no YAML any more: the library names
+// the line where what it was reading began. It gives up on large files.
+func (t *sourceText) brokenLine() (int, bool) {
+	for n, budget := len(t.starts)-1, syntaxBudget; n >= 0; n-- {
+		head := t.data[:t.starts[n]] // lines 1 to n
+		if budget -= len(head); budget < 0 {
+			return 0, false
+		}
+		if t.isYAML(head) {
+			return n + 1, true
+		}
+	}
+	return 0, false
+}
+
+func (t *sourceText) isYAML(data []byte) bool {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		if _, err := decodeNode(decoder); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
+}
+
 var syntaxLine = regexp.MustCompile(`^line (\d+): `)
 
 // syntax reports an error of the YAML library, which knows at most a line.
@@ -85,6 +112,9 @@ func (d *document) syntax(err error) {
 		message = message[len(m[0]):]
 	}
 	line = min(max(line, 1), len(d.text.starts))
+	if found, ok := d.text.brokenLine(); ok {
+		line = found
+	}
 	source, _ := d.text.line(line)
 	column := len(source) - len(strings.TrimLeft(source, " \t")) + 1
 	d.errs.addAt(d.bundle, Pos{d.text.file, line, column}, "", "not valid YAML: %s", message)
