@@ -44,7 +44,7 @@ const (
 	CodeBrokenBundle     = "broken_bundle"          // 422
 	CodeBadParameter     = "bad_parameter"          // 400: a query parameter
 	CodeBadReference     = "bad_reference"          // 400: not kind:id
-	CodeBadBody          = "bad_body"               // 400: could not be read
+	CodeBadBody          = "bad_body"               // 400: could not be read, or there should be none
 	CodeTimeout          = "request_timeout"        // 408: the body came too slowly
 	CodeBusy             = "busy"                   // 429: too much at once; nothing was done
 	CodeInternal         = "internal"               // 500: a defect; it is in the log
@@ -246,6 +246,8 @@ type ExplainResponse struct {
 	// Now is what the same request would be answered now.
 	Recorded *RecentDecision `json:"recorded,omitzero"`
 	Now      *DecisionBody   `json:"now,omitzero"`
+	// Note says what is missing from an explanation.
+	Note string `json:"note,omitzero"`
 }
 
 // GateStep is what one gate said.

@@ -6,8 +6,6 @@ import "github.com/go-json-experiment/json/jsontext"
 // allow, newest first.
 type DecisionsResponse struct {
 	Decisions []RecentDecision `json:"decisions"`
-	// Next is the cursor of older ones; empty where there are none.
-	Next string `json:"next,omitzero"`
 }
 
 // RecentDecision is one remembered decision. The same answer to the same question is
@@ -25,6 +23,7 @@ type RecentDecision struct {
 	Action    string          `json:"action"`
 	Resource  string          `json:"resource"` // "type:id"
 	Decision  DecisionContext `json:"decision"`
+	TraceID   string          `json:"trace_id,omitzero"` // of the first
 	// Request is the question in AuthZEN's words. Only in a single decision.
 	Request jsontext.Value `json:"request,omitzero"`
 	// Entities is what was known of the entities then. Only in a single decision.
@@ -122,7 +121,7 @@ type RulesStatus struct {
 
 // FeedStatus is how far the view of the signals has come.
 type FeedStatus struct {
-	Kind string `json:"kind"` // journal or kafka
+	Kind string `json:"kind"` // journal or kafka; empty while starting, as are the others
 	Log  string `json:"log"`  // its identity, 32 hex digits
 	AsOf string `json:"as_of,omitzero"`
 	// Positions is the next offset to read, by partition.
@@ -147,7 +146,7 @@ type PostureStatus struct {
 
 // CacheStatus counts decision cache look-ups by result.
 type CacheStatus struct {
-	Mode       string            `json:"mode"` // on, off or verify
+	Mode       string            `json:"mode"` // on, off or verify; empty while starting
 	Lookups    map[string]uint64 `json:"lookups"`
 	Mismatches uint64            `json:"mismatches"`
 }
@@ -160,7 +159,7 @@ type ClockStatus struct {
 
 // RecentStatus counts what was not remembered or logged.
 type RecentStatus struct {
-	Remembered uint64 `json:"remembered"`
+	Remembered int    `json:"remembered"`
 	Dropped    uint64 `json:"dropped"`
 	LogDropped uint64 `json:"log_dropped"`
 }

@@ -14,6 +14,7 @@ import (
 	"vigil/posture"
 	"vigil/rules"
 	"vigil/server/credential"
+	"vigil/server/recent"
 	"vigil/signals"
 )
 
@@ -129,32 +130,12 @@ type Feed interface {
 	Kind() string
 }
 
-// Recent remembers decisions that were not an allow.
+// Recent is what is asked of recent.Ring.
 type Recent interface {
-	// Find gives those of the tenants, newest first.
-	Find(tenants []string, f RecentFilter) []Remembered
-	Get(tenants []string, id string) (Remembered, bool)
-	Counts() RecentStatus
-}
-
-// RecentFilter says which decisions are wanted.
-type RecentFilter struct {
-	Ref   authz.Ref // NoKind for any
-	Since authz.Instant
-	Limit int
-}
-
-// Remembered is one of them.
-type Remembered struct {
-	ID, Tenant  string
-	Count       uint64
-	First, Last authz.Instant
-	Client      string
-	RequestID   string
-	Caller      *authz.Caller
-	Request     *authz.Request
-	Principal   *authz.Principal
-	Answer      authz.Answer
+	Query(recent.Query) []recent.Entry
+	Get(tenant, id string) (recent.Entry, bool)
+	Remembered() int
+	Dropped() uint64
 }
 
 // Rules is the holder of the rule set in use.
@@ -199,6 +180,7 @@ type DecisionCounts struct {
 	RuleErrors map[string]uint64           // by rule
 	Observed   map[ObservationLabel]uint64 // by rule and effect
 	Duration   Histogram                   // seconds per request
+	LogDropped uint64                      // lines of the decision log that were left out
 }
 
 // DecisionLabel labels a counter of decisions.

@@ -1,14 +1,17 @@
 package control
 
 import (
+	"cmp"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"vigil/authz"
+	"vigil/server/recent"
 )
 
 const (
@@ -26,9 +29,9 @@ func (s *Server) listDecisions(c *call) error {
 	if err != nil {
 		return err
 	}
-	var filter RecentFilter
+	var want recent.Query
 	if v, ok := query["ref"]; ok {
-		if filter.Ref, err = authz.ParseRef(v); err != nil {
+		if want.Ref, err = authz.ParseRef(v); err != nil {
 			return badParameter("ref", err.Error())
 		}
 	}
@@ -37,34 +40,53 @@ func (s *Server) listDecisions(c *call) error {
 		if err != nil {
 			return badParameter("since", "want a time as in RFC 3339")
 		}
-		filter.Since = authz.InstantOf(at)
+		want.Since = authz.InstantOf(at)
 	}
-	if filter.Limit, err = limitOf(query, defaultDecisions, maxDecisions); err != nil {
+	limit, err := limitOf(query, defaultDecisions, maxDecisions)
+	if err != nil {
 		return err
 	}
 	if !s.lists.enter(c.r.Context()) {
 		return busy("too many lists are being made")
 	}
 	defer s.lists.leave()
+	var found []recent.Entry
+	for _, tenant := range tenants {
+		want.Tenant = tenant
+		found = append(found, latest(c.parts.Recent, want, limit)...)
+	}
+	slices.SortStableFunc(found, func(a, b recent.Entry) int { return cmp.Compare(b.Last, a.Last) })
 	answer := DecisionsResponse{Decisions: []RecentDecision{}}
-	for _, known := range c.parts.Recent.Find(tenants, filter) {
-		answer.Decisions = append(answer.Decisions, recentDecision(&known, c.now))
+	for i := range found[:min(limit, len(found))] {
+		answer.Decisions = append(answer.Decisions, recentDecision(&found[i]))
 	}
 	return c.respond(http.StatusOK, &answer)
 }
 
-func recentDecision(k *Remembered, now authz.Instant) RecentDecision {
-	out := RecentDecision{
-		ID: k.ID, Tenant: k.Tenant, Count: k.Count, First: k.First.String(), Last: k.Last.String(),
-		Client: k.Client, RequestID: k.RequestID, Decision: decisionBody(k.Answer).Context,
+// latest asks for up to limit entries of one tenant, a page at a time.
+func latest(r Recent, want recent.Query, limit int) []recent.Entry {
+	const page = 1000
+	var found []recent.Entry
+	for len(found) < limit {
+		want.Limit = min(page, limit-len(found))
+		entries := r.Query(want)
+		found = append(found, entries...)
+		if len(entries) < want.Limit {
+			break
+		}
+		want.Before = entries[len(entries)-1].Cursor
 	}
-	if r := k.Request; r != nil {
-		out.Action, out.Resource = r.Action.Name, r.Resource.Type+":"+r.Resource.ID
+	return found
+}
+
+func recentDecision(e *recent.Entry) RecentDecision {
+	return RecentDecision{
+		ID: e.ID, Tenant: e.Tenant, Count: e.Count, First: e.First.String(), Last: e.Last.String(),
+		Client: e.Client, RequestID: e.RequestID, TraceID: e.TraceID,
+		Agent: named(authz.KindAgent, e.Principal.Agent), User: named(authz.KindUser, e.Principal.User),
+		Action: e.Request.Action.Name, Resource: e.Request.Resource.Type + ":" + e.Request.Resource.ID,
+		Decision: decisionBody(e.Answer).Context,
 	}
-	if p := k.Principal; p != nil {
-		out.Agent, out.User = named(authz.KindAgent, p.Agent), named(authz.KindUser, p.User)
-	}
-	return out
 }
 
 func named(kind authz.Kind, id string) string {

@@ -10,6 +10,7 @@ import (
 	"vigil/authzen"
 	"vigil/engine"
 	"vigil/rules"
+	"vigil/server/recent"
 )
 
 // explainRequest says what would be decided about a request now, and how. With ?id= it
@@ -61,7 +62,7 @@ func (s *Server) explainRecorded(c *call) error {
 	if err != nil {
 		return err
 	}
-	known, ok := c.parts.Recent.Get(tenants, query["id"])
+	known, ok := recall(c.parts.Recent, tenants, query["id"])
 	if !ok {
 		return fail(http.StatusNotFound, CodeUnknownDecision, "no such decision is remembered; only the latest that were not an allow are")
 	}
@@ -69,18 +70,56 @@ func (s *Server) explainRecorded(c *call) error {
 		return busy("too many requests are being explained")
 	}
 	defer s.explain.leave()
-	now := c.parts.Engine.Explain(known.Caller, known.Request, known.Principal)
-	then := now
-	if evidence, ok := known.Answer.Evidence.(*engine.Evidence); ok && evidence != nil {
-		then = c.parts.Engine.ExplainAgain(evidence, known.Caller, known.Request, known.Principal)
-		then.Answer.AsOf, then.Answer.At = known.Answer.AsOf, known.Answer.At
+	return c.respond(http.StatusOK, explainEntry(c.parts.Engine, &known))
+}
+
+func recall(r Recent, tenants []string, id string) (recent.Entry, bool) {
+	for _, tenant := range tenants {
+		if e, ok := r.Get(tenant, id); ok {
+			return e, true
+		}
+	}
+	return recent.Entry{}, false
+}
+
+// explainEntry explains a remembered decision by its evidence, and what would be decided
+// now. Of a request that was too large to be kept, only the answer is known.
+func explainEntry(e Engine, known *recent.Entry) *ExplainResponse {
+	then := engine.Explanation{
+		Answer: known.Answer, Action: known.Request.Action.Name,
+		Agent:    agentOf(known.Principal),
+		Resource: known.Request.Resource.Type + ":" + known.Request.Resource.ID,
+	}
+	note := "The request was too large to be kept: how it was decided cannot be shown again."
+	var now *DecisionBody
+	if !known.Bare {
+		note = ""
+		explained := e.Explain(&known.Caller, known.Request, known.Principal)
+		now = decisionBody(explained.Answer)
+		if evidence, ok := known.Answer.Evidence.(*engine.Evidence); ok && evidence != nil {
+			then = e.ExplainAgain(evidence, &known.Caller, known.Request, known.Principal)
+			then.Answer.AsOf, then.Answer.At = known.Answer.AsOf, known.Answer.At
+		} else {
+			note = "Nothing was kept of what the decision was made from."
+		}
 	}
 	out := explanationOf(then, known.Tenant)
-	recorded := recentDecision(&known, c.now)
+	recorded := recentDecision(known)
 	recorded.Request = requestJSON(known.Request)
-	out.Recorded = &recorded
-	out.Now = decisionBody(now.Answer)
-	return c.respond(http.StatusOK, out)
+	for _, r := range known.Records {
+		recorded.Entities = append(recorded.Entities, RecordedEntity{
+			Ref: r.Ref.String(), Effective: effectiveOf(r.Record.At(known.Answer.At), known.Answer.At),
+		})
+	}
+	out.Recorded, out.Now, out.Note = &recorded, now, note
+	return out
+}
+
+func agentOf(p *authz.Principal) authz.Ref {
+	if p.Agent == "" {
+		return authz.Ref{}
+	}
+	return authz.Ref{Kind: authz.KindAgent, ID: p.Agent}
 }
 
 // ofDecode says what is wrong with a request, in the words of the decision port.
@@ -127,10 +166,10 @@ func decisionBody(a authz.Answer) *DecisionBody {
 	}
 	out := &DecisionBody{Decision: d.Effect == authz.Allow, Context: DecisionContext{
 		Effect: d.Effect.String(), Class: d.Class.String(), Code: string(d.Code),
-		Obligations: []Obligation{}, ValidUntil: end(d.ValidUntil),
+		Obligations: []Obligation{}, ValidUntil: milliseconds(d.ValidUntil),
 		ReasonUser: d.ReasonUser, ReasonAdmin: d.ReasonAdmin,
 		Entity: d.Entity.String(), Input: d.Input, Rules: orEmpty(d.Rules),
-		Bundle: d.Bundle, AsOf: a.AsOf, DecidedAt: a.At.String(),
+		Bundle: d.Bundle, AsOf: a.AsOf, DecidedAt: milliseconds(a.At),
 	}}
 	for _, o := range d.Obligations {
 		out.Context.Obligations = append(out.Context.Obligations, obligationOf(o))
@@ -142,6 +181,14 @@ func decisionBody(a authz.Answer) *DecisionBody {
 		out.Context.Observed = append(out.Context.Observed, Observed{Rule: o.Rule, Effect: o.Effect.String()})
 	}
 	return out
+}
+
+// milliseconds writes a time as the decision port does.
+func milliseconds(i authz.Instant) string {
+	if i == 0 || i == authz.Forever {
+		return ""
+	}
+	return string(authz.AppendInstant(nil, i))
 }
 
 func obligationOf(o authz.Obligation) Obligation {

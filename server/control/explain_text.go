@@ -44,6 +44,9 @@ func RenderExplanation(w io.Writer, x *ExplainResponse) error {
 	if x.Without != nil {
 		fmt.Fprintf(&b, "Without the gate: %s%s.\n", verdictText(x.Without), byRules(x.Without))
 	}
+	if x.Note != "" {
+		fmt.Fprintf(&b, "%s\n", plain(x.Note))
+	}
 	if x.Now != nil {
 		fmt.Fprintf(&b, "Now: %s%s.\n", verdictText(x.Now), byRules(x.Now))
 	}

@@ -3,8 +3,6 @@ package control
 import (
 	"net/http"
 	"strconv"
-
-	"vigil/docs"
 )
 
 // livez says that the process answers.
@@ -50,15 +48,4 @@ func (s *Server) whoami(c *call) error {
 		Client: c.client.Name, Source: c.client.Sender.Source.String(),
 		Scopes: scopeNames(c.client.Scopes), Tenants: orEmpty(c.client.Caller.Tenants),
 	})
-}
-
-// getOpenAPI gives the document of both ports.
-func (s *Server) getOpenAPI(c *call) error {
-	if _, err := parameters(c.r); err != nil {
-		return err
-	}
-	c.w.Header().Set("Content-Type", "application/yaml")
-	c.w.Header().Set("Content-Length", strconv.Itoa(len(docs.OpenAPI)))
-	_, _ = c.w.Write(docs.OpenAPI)
-	return nil
 }

@@ -94,6 +94,7 @@ func collectDecisions(counts DecisionCounts, out chan<- prometheus.Metric, sampl
 	for label, n := range counts.Observed {
 		sample(observed, float64(n), strings.ToValidUTF8(label.Rule, "?"), label.Effect.String())
 	}
+	sample(logDropped, float64(counts.LogDropped))
 	out <- prometheus.MustNewConstHistogram(duration.desc, counts.Duration.Count, counts.Duration.Sum, counts.Duration.Buckets)
 }
 
@@ -128,10 +129,8 @@ func collectParts(parts *Parts, now authz.Instant, sample func(*family, float64,
 	sample(lastReloadTime, float64(state.Tried)/1e9)
 	sample(lastGood, oneIf(state.LastGood))
 
-	recent := parts.Recent.Counts()
-	sample(recentKept, float64(recent.Remembered))
-	sample(recentDropped, float64(recent.Dropped))
-	sample(logDropped, float64(recent.LogDropped))
+	sample(recentKept, float64(parts.Recent.Remembered()))
+	sample(recentDropped, float64(parts.Recent.Dropped()))
 }
 
 func oneIf(b bool) float64 {

@@ -95,7 +95,7 @@ func ofPush(err error) *problem {
 	switch {
 	case errors.As(err, &decode):
 		status := http.StatusBadRequest
-		if decode.Code == CodeTooLarge {
+		if decode.Code == CodeTooLarge && decode.Pointer == "" { // the body, not a member of it
 			status = http.StatusRequestEntityTooLarge
 		}
 		p := fail(status, decode.Code, decode.Detail)

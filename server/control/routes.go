@@ -55,6 +55,7 @@ func (s *Server) table() []*route {
 		{method: "GET", path: "/metrics", scope: credential.Read, handle: s.getMetrics},
 		{method: "GET", path: "/livez", scope: open, handle: s.livez},
 		{method: "GET", path: "/readyz", scope: open, handle: s.readyz},
+		{method: "GET", path: "/v1/schemas/signal", scope: anyone, handle: s.getSignalSchema},
 		{method: "GET", path: "/openapi.yaml", scope: credential.Read, handle: s.getOpenAPI},
 	}
 	if s.cfg.Pprof {

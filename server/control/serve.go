@@ -154,11 +154,16 @@ func (c *call) respond(status int, v any) error {
 	if err := json.MarshalWrite(&buf, v, json.Deterministic(true)); err != nil {
 		return err
 	}
+	return c.send(status, "application/json", buf.Bytes())
+}
+
+// send sends a whole body.
+func (c *call) send(status int, mediaType string, body []byte) error {
 	h := c.w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	h.Set("Content-Type", mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(buf.Bytes()) // who no longer listens misses the answer, nothing else
+	_, _ = c.w.Write(body) // who no longer listens misses the answer, nothing else
 	return nil
 }
 

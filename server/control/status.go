@@ -22,12 +22,13 @@ func (s *Server) getStatus(c *call) error {
 		}
 	}
 	now := s.cfg.Now()
-	ready := s.cfg.Ready()
+	ready, counts := s.cfg.Ready(), s.cfg.Decisions()
 	out := &StatusResponse{
 		Version: s.cfg.Build.Version, Revision: s.cfg.Build.Revision, GoVersion: s.cfg.Build.GoVersion,
 		StartedAt: s.started.String(), Uptime: float64(now-s.started) / 1e9, Now: now.String(),
 		Ready: ready.Ready, NotReady: ready.Reasons, Degraded: ready.Degraded,
-		Clock: s.cfg.Clock(), Decisions: byEffect(s.cfg.Decisions()),
+		Clock: s.cfg.Clock(), Decisions: byEffect(counts), Recent: RecentStatus{LogDropped: counts.LogDropped},
+		Feed:    FeedStatus{Health: "starting"},
 		Posture: PostureStatus{Entities: map[string]int{}, Held: map[string]int{}},
 		Cache:   CacheStatus{Lookups: map[string]uint64{}},
 	}
@@ -37,7 +38,7 @@ func (s *Server) getStatus(c *call) error {
 		out.Posture.Entities = byKind(parts.Posture.Len())
 		out.Posture.Held = byKind(parts.Posture.Held())
 		out.Cache = cacheStatus(parts)
-		out.Recent = RecentStatus(parts.Recent.Counts())
+		out.Recent.Remembered, out.Recent.Dropped = parts.Recent.Remembered(), parts.Recent.Dropped()
 		if withDigest {
 			if !s.lists.enter(c.r.Context()) {
 				return busy("posture is being walked")
