@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"vigil/authz"
+	"vigil/signals"
+)
+
+// feed keeps an applier following a log, and says how old the view is.
+type feed struct {
+	applier *signals.Applier
+	log     signals.Log
+	kind    string
+	now     func() authz.Instant
+	logger  *slog.Logger
+
+	// brokenAt is when the applier stopped for a fault, or 0 while it follows. A journal
+	// is written by this process alone, so that its view is never old while it follows.
+	// Decisions load it; it orders nothing.
+	brokenAt atomic.Int64
+}
+
+func (f *feed) Progress() signals.Progress { return f.applier.Progress() }
+func (f *feed) Health() error              { return f.log.Health() }
+func (f *feed) Kind() string               { return f.kind }
+func (f *feed) WaitApplied(ctx context.Context, asOf string) error {
+	return f.applier.WaitApplied(ctx, asOf)
+}
+
+// Age is how old the view is at now. It is on the hot path: one load.
+func (f *feed) Age(now authz.Instant) time.Duration {
+	since := f.brokenAt.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(0, time.Duration(now-authz.Instant(since)))
+}
+
+// The pauses before a feed that broke is tried again.
+const (
+	firstRetry   = 100 * time.Millisecond
+	longestRetry = 10 * time.Second
+)
+
+// Run follows the log from a position until ctx ends. When it breaks, decisions go on
+// and degrade as their profiles say, and it is tried again from where it came to.
+func (f *feed) Run(ctx context.Context, from signals.Positions) {
+	pause := firstRetry
+	for {
+		applied := from
+		err := f.applier.Run(ctx, f.log, from)
+		if ctx.Err() != nil {
+			return
+		}
+		f.brokenAt.CompareAndSwap(0, int64(f.now()))
+		f.logger.Error("THE SIGNAL FEED IS BROKEN", "error", err, "retry_in", pause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		from = f.applier.Progress().Applied
+		if pause = min(2*pause, longestRetry); moved(applied, from) {
+			pause = firstRetry
+		}
+	}
+}
+
+// moved reports whether the feed had come further before it broke again.
+func moved(before, after signals.Positions) bool {
+	for partition, at := range after {
+		if at > before[partition] {
+			return true
+		}
+	}
+	return false
+}

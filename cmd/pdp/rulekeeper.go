@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"vigil/authz"
+	"vigil/rules"
+	"vigil/server/control"
+)
+
+// ruleKeeper holds the rule set in use. It compiles a bundle aside, puts it in use with
+// one store, and then keeps a copy of it in the data folder, so that a start that finds
+// a broken bundle can go on with the last good one.
+type ruleKeeper struct {
+	dir      string // the configured folder
+	lastGood string // where the copy is kept
+	options  rules.LoadOptions
+	use      func(*rules.Set) // puts a set in use, at once
+	check    func(*rules.Bundle) []string
+	now      func() authz.Instant
+	log      *slog.Logger
+
+	// loading is held over a whole load, so that two loads never finish in the wrong
+	// order. Readers of state do not take it.
+	loading sync.Mutex
+	// state is stored after its set was put in use.
+	state atomic.Pointer[control.RulesState]
+}
+
+// State gives what is known of the rule set in use. It is nil-safe before the first load.
+func (k *ruleKeeper) State() control.RulesState {
+	if s := k.state.Load(); s != nil {
+		return *s
+	}
+	return control.RulesState{}
+}
+
+// declares reports whether the rules in use have a profile for class.
+func (k *ruleKeeper) declares(class string) bool {
+	s := k.state.Load()
+	return s != nil && s.Set.Profile(class) != nil
+}
+
+// Start loads the bundle, or the last good one where the folder's is broken. Its error
+// says that there is neither.
+func (k *ruleKeeper) Start() error {
+	k.loading.Lock()
+	defer k.loading.Unlock()
+	bundle, set, errs := rules.LoadDirWith(k.dir, k.options)
+	if len(errs) == 0 {
+		k.put(bundle, set)
+		return nil
+	}
+	old, oldSet, oldErrs := rules.LoadDirWith(k.lastGood, k.options)
+	if len(oldErrs) > 0 {
+		return inDir(k.dir, errs)
+	}
+	now := k.now()
+	k.use(oldSet)
+	k.state.Store(&control.RulesState{
+		Set: oldSet, Bundle: old, Loaded: now, Tried: now, Err: inDir(k.dir, errs), LastGood: true,
+	})
+	k.log.Error("THE RULES ARE BROKEN: deciding by the last good ones", "dir", k.dir, "last_good", oldSet.Digest(), "error", inDir(k.dir, errs).Error())
+	return nil
+}
+
+// Reload compiles the bundle anew and puts it in use. An empty expect takes any bundle;
+// otherwise its digest must be that one.
+func (k *ruleKeeper) Reload(ctx context.Context, expect string) (control.RulesState, error) {
+	k.loading.Lock()
+	defer k.loading.Unlock()
+	if err := ctx.Err(); err != nil {
+		return k.State(), err // whoever asked has gone while another load ran
+	}
+	bundle, set, errs := rules.LoadDirWith(k.dir, k.options)
+	var err error
+	switch {
+	case len(errs) > 0:
+		err = inDir(k.dir, errs)
+	case expect != "" && set.Digest() != expect:
+		err = &control.DigestError{Want: expect, Got: set.Digest()}
+	}
+	if err != nil {
+		k.keepOld(err)
+		return k.State(), err
+	}
+	k.put(bundle, set)
+	return k.State(), nil
+}
+
+// keepOld notes that a load failed. The old rules decide on.
+func (k *ruleKeeper) keepOld(err error) {
+	s := k.State()
+	s.Tried, s.Err = k.now(), err
+	k.state.Store(&s)
+	var mismatch *control.DigestError
+	if errors.As(err, &mismatch) {
+		k.log.Warn("rules not taken: another digest was expected", "expected", mismatch.Want, "found", mismatch.Got, "in_use", s.Set.Digest())
+		return
+	}
+	k.log.Error("rules not taken: they are broken; the old ones decide on", "dir", k.dir, "in_use", s.Set.Digest(), "error", err.Error())
+}
+
+// put puts a good bundle in use and keeps a copy of it. A bundle with the very same
+// files as the one in use is left alone, for another set would empty the cache.
+func (k *ruleKeeper) put(bundle *rules.Bundle, set *rules.Set) {
+	old := k.State()
+	now := k.now()
+	if old.Set != nil && !old.LastGood && maps.EqualFunc(old.Bundle.Sources, bundle.Sources, bytes.Equal) {
+		old.Tried, old.Err = now, nil
+		k.state.Store(&old)
+		k.log.Info("rules unchanged", "digest", old.Set.Digest())
+		return
+	}
+	k.use(set)
+	k.state.Store(&control.RulesState{Set: set, Bundle: bundle, Loaded: now, Tried: now})
+	before := ""
+	if old.Set != nil {
+		before = old.Set.Digest()
+	}
+	k.log.Info("rules in use", "digest", set.Digest(), "rules", len(bundle.Rules), "before", before)
+	if k.check != nil {
+		for _, warning := range k.check(bundle) {
+			k.log.Warn(warning)
+		}
+	}
+	// They decide already; a copy that cannot be kept only matters at the next start.
+	if err := bundle.Save(k.lastGood); err != nil {
+		k.log.Error("no copy of the rules could be kept for a start that finds them broken", "error", err)
+	}
+}
