@@ -187,14 +187,7 @@ func moved(next, prev *Effective, news []Fact) bool {
 	}
 	// A fact that now stands beside others withdraws something of its own: it would stay
 	// withdrawn if they ended. So does a lift of such a fact, or a release of such a hold.
-	same := func(a, b Fact) bool { return order(&a, &b) == 0 }
-	return !slices.EqualFunc(next.Holds(), prev.Holds(), same) ||
-		!slices.EqualFunc(next.ApprovalBy(), prev.ApprovalBy(), same) ||
-		!slices.EqualFunc(next.NarrowedBy(), prev.NarrowedBy(), same) ||
-		!slices.EqualFunc(next.TaintedBy(), prev.TaintedBy(), same) ||
-		!slices.EqualFunc(next.all(UnreadableSignal), prev.all(UnreadableSignal), same) ||
-		len(next.all(Revoke)) != len(prev.all(Revoke)) ||
-		len(next.all(Decommission)) != len(prev.all(Decommission))
+	return !slices.EqualFunc(next.withdrawals(), prev.withdrawals(), func(a, b Fact) bool { return order(&a, &b) == 0 })
 }
 
 // record makes a record of facts that are in canonical form.

@@ -176,6 +176,25 @@ func (e *Effective) each(f func(fact *Fact, raw string) bool) {
 	}
 }
 
+// unexpiring reports whether none of the facts has expired at now, without decoding
+// them: From is when the last that did expired, Until when the next will.
+func (e *Effective) unexpiring(now authz.Instant) bool {
+	return e.From == beginning && now < e.Until
+}
+
+// empty reports whether every fact is gone at now.
+func (e *Effective) empty(now authz.Instant) bool {
+	empty := true
+	if e.unexpiring(now) {
+		return false
+	}
+	e.each(func(f *Fact, _ string) bool {
+		empty = f.gone(now)
+		return empty
+	})
+	return empty
+}
+
 // find gives the last fact in order that is wanted, or nil.
 func (e *Effective) find(want func(*Fact) bool) (found *Fact) {
 	e.each(func(f *Fact, _ string) bool {
@@ -211,6 +230,31 @@ func (e *Effective) speakers(facet Facet) (speak []Fact) {
 		}
 	}
 	return speak
+}
+
+// withdrawals gives the facts that each withdraw something while e holds: those in force
+// of the facets whose facts do not exclude one another, and that there is a revocation or
+// a decommission, by whomever.
+func (e *Effective) withdrawals() (all []Fact) {
+	e.each(func(f *Fact, _ string) bool {
+		switch f.Facet {
+		case Hold:
+			if n := len(all); n > 0 && all[n-1].Facet == Hold && all[n-1].Source == f.Source && e.standing(f) {
+				all = all[:n-1] // f is newer
+			}
+			if e.standing(f) {
+				all = append(all, *f)
+			}
+		case Taint, ApprovalRequired, Narrow, UnreadableSignal:
+			if e.standing(f) {
+				all = append(all, *f)
+			}
+		case Revoke, Decommission:
+			all = append(all, Fact{Facet: f.Facet})
+		}
+		return true
+	})
+	return slices.DeleteFunc(all, func(f Fact) bool { return f.Facet == Hold && !f.Held })
 }
 
 // Holds gives the quarantines in force, oldest first.

@@ -53,7 +53,10 @@ func byHash(a, b *Fact) int {
 // earliest compares by time, then by hash: of statements that never end, the least is
 // the one that is kept.
 func earliest(a, b *Fact) int {
-	return cmp.Or(cmp.Compare(a.Time, b.Time), byHash(a, b))
+	if c := cmp.Compare(a.Time, b.Time); c != 0 {
+		return c
+	}
+	return byHash(a, b)
 }
 
 // caps bounds what a record keeps of one facet.
@@ -118,7 +121,10 @@ func (c *caps) joinFacet(facet Facet, items, lifts []item) []item {
 		return []item{slices.MinFunc(items, func(a, b item) int { return earliest(&a.Fact, &b.Fact) })}
 	case IssuedBefore:
 		return []item{slices.MinFunc(items, func(a, b item) int {
-			return cmp.Or(cmp.Compare(b.Cutoff, a.Cutoff), earliest(&a.Fact, &b.Fact))
+			if a.Cutoff != b.Cutoff {
+				return cmp.Compare(b.Cutoff, a.Cutoff)
+			}
+			return earliest(&a.Fact, &b.Fact)
 		})}
 	}
 	return c.joinStanding(items, lifts)
@@ -132,7 +138,10 @@ func (c *caps) joinLifts(lifts []item) []item {
 		return lifts
 	}
 	slices.SortFunc(lifts, func(a, b item) int {
-		return cmp.Or(compareTargets(a.Lifts, b.Lifts), earliest(&a.Fact, &b.Fact))
+		if c := compareTargets(a.Lifts, b.Lifts); c != 0 {
+			return c
+		}
+		return earliest(&a.Fact, &b.Fact)
 	})
 	lifts = slices.CompactFunc(lifts, func(a, b item) bool { return *a.Lifts == *b.Lifts })
 	if len(lifts) > c.lifts {

@@ -25,8 +25,8 @@ func (s *Store) pruneShard(sh *shard, now authz.Instant) (facts, entities int) {
 			continue
 		}
 		r := c.rec.Load()
-		if e := &r.eff; e.From == beginning && now < e.Until {
-			continue // none of its facts has expired
+		if r.eff.unexpiring(now) {
+			continue
 		}
 		kept, n := s.unexpired(r, now)
 		if n == 0 && r.eff.From <= now && now < r.eff.Until {

@@ -31,11 +31,19 @@ func (e *SnapshotError) Unwrap() error { return e.Err }
 // is bounded by what r gives.
 func ReadSnapshot(r io.Reader, now authz.Instant) (*Store, error) {
 	s := NewStore()
-	in := snapshotReader{r: bufio.NewReaderSize(r, blockSize), store: s, now: now}
-	if err := in.all(); err != nil {
-		return nil, &SnapshotError{Offset: in.start, Entity: in.count, Err: err}
+	if err := s.restore(r, now); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// restore fills an empty store that nobody else has yet.
+func (s *Store) restore(r io.Reader, now authz.Instant) error {
+	in := snapshotReader{r: bufio.NewReaderSize(r, blockSize), store: s, now: now}
+	if err := in.all(); err != nil {
+		return &SnapshotError{Offset: in.start, Entity: in.count, Err: err}
+	}
+	return nil
 }
 
 type snapshotReader struct {

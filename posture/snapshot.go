@@ -43,7 +43,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Changes applied meanwhile may or may not be in it. It keeps 8 bytes per entity while
 // it runs, not the facts.
 func (s *Store) WriteSnapshot(w io.Writer, now authz.Instant) error {
-	cells := s.sorted()
+	cells := s.sorted(now)
 	out := snapshotWriter{w: w, store: s, now: now}
 	head := append([]byte(snapshotMagic), snapshotVersion, factVersion)
 	out.write(binary.BigEndian.AppendUint64(head, uint64(len(cells))))
@@ -60,15 +60,17 @@ func (s *Store) WriteSnapshot(w io.Writer, now authz.Instant) error {
 	return out.err
 }
 
-// sorted lists the cells by tenant, kind and id.
-func (s *Store) sorted() []*cell {
+// sorted lists the cells with unexpired facts by tenant, kind and id.
+func (s *Store) sorted(now authz.Instant) []*cell {
 	n := 0
 	for _, k := range s.Len() {
 		n += k
 	}
 	cells := make([]*cell, 0, n+n/64)
-	s.walk(func(c *cell, _ *Record) bool {
-		cells = append(cells, c)
+	s.walk(func(c *cell, r *Record) bool {
+		if !r.eff.empty(now) {
+			cells = append(cells, c)
+		}
 		return true
 	})
 	list := s.tenants.Load().list

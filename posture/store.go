@@ -105,8 +105,8 @@ func (s *Store) walk(f func(*cell, *Record) bool) {
 func (s *Store) Len() [authz.NumKinds]int { return counts(&s.known) }
 
 // Held is how many of them are not active: held, revoked, decommissioned or under an
-// unreadable signal. It is kept up to date by signals and by Prune; a hold that has
-// ended by itself counts until then.
+// unreadable signal. It is brought up to date by signals and by Prune: what time alone
+// has changed since does not show.
 func (s *Store) Held() [authz.NumKinds]int { return counts(&s.held) }
 
 func counts(of *[authz.NumKinds]atomic.Int64) (n [authz.NumKinds]int) {

@@ -11,9 +11,11 @@ import (
 // no, Reset and read anew. After three tries use Store.Exclusive, which cannot fail.
 // A View is for one goroutine and is reused.
 type View struct {
-	store  *Store
-	tenant tenant // the last one that was known
-	pins   []pin
+	store *Store
+	// The tenants that keys named last and that have entities: the empty one, of what
+	// stands above tenants, and another.
+	top, tenant tenant
+	pins        []pin
 }
 
 // pin is what one Read saw: a record in a cell, or an absence and its birth counter.
@@ -27,7 +29,7 @@ type pin struct {
 // Reset empties v for reading from s.
 func (v *View) Reset(s *Store) {
 	if v.store != s {
-		v.store, v.tenant = s, tenant{}
+		v.store, v.top, v.tenant = s, tenant{}, tenant{}
 	}
 	clear(v.pins) // so that an idle View keeps no records alive
 	v.pins = v.pins[:0]
@@ -38,6 +40,9 @@ func (v *View) Reset(s *Store) {
 func (v *View) Read(key authz.Key) *Record {
 	s := v.store
 	t := &v.tenant
+	if key.Tenant == "" {
+		t = &v.top
+	}
 	// The counter is loaded before anything that may change with a birth is looked at,
 	// the numbers of the tenants included. The hash does not depend on the number.
 	if t.number == 0 || t.name != key.Tenant {
@@ -60,7 +65,11 @@ func (v *View) readTenant(key authz.Key) *Record {
 			return nil
 		}
 	}
-	v.tenant = t
+	if t.name == "" {
+		v.top = t
+	} else {
+		v.tenant = t
+	}
 	return v.Read(key)
 }
 
