@@ -124,8 +124,7 @@ func (d *document) entity(named entry) (t TestEntity, ok bool) {
 	}
 	good := true
 	read := func(key string, into func(*yaml.Node) bool) {
-		// A member that "set" removed is not there; one that is null says nothing.
-		if e, ok := fields[key]; ok && e.value.Tag != "!!null" {
+		if e, ok := fields[key]; ok {
 			good = into(e.value) && good
 		}
 	}
