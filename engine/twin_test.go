@@ -1,0 +1,291 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"vigil/authz"
+	"vigil/posture"
+	"vigil/rules"
+)
+
+// twin is the contract, written as plainly as it can be: it keeps everything that was
+// ever said, and decides by reading all of it. It has no cache, no index, no stamps, no
+// joins, no records. It is slow, and it is who is right.
+type twin struct {
+	said    map[authz.Key][]posture.Fact
+	bundle  *rules.Bundle
+	alone   map[string]*rules.Set // each rule compiled by itself
+	feedAge time.Duration
+}
+
+// outcome is what of a decision must agree.
+type outcome struct {
+	Effect authz.Effect
+	Class  authz.Class
+	Code   authz.Code
+	Entity authz.Ref
+	Input  string
+	Rules  string
+}
+
+func outcomeOf(d *authz.Decision) outcome {
+	return outcome{d.Effect, d.Class, d.Code, d.Entity, d.Input, fmt.Sprint(d.Rules)}
+}
+
+// member is an entity that a request names.
+type member struct {
+	ref    authz.Ref
+	issued authz.Instant
+}
+
+func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Principal, now authz.Instant) outcome {
+	gate := func(code authz.Code, entity authz.Ref, input string) outcome {
+		return outcome{Class: authz.ClassGate, Code: code, Entity: entity, Input: input, Rules: "[]"}
+	}
+	// Who asks, and what the request touches.
+	if p.Problem == authz.CouldNotEvaluate {
+		return outcome{Class: authz.ClassError, Code: p.Problem, Input: p.Input, Rules: "[]"}
+	} else if p.Problem != "" {
+		return gate(p.Problem, authz.Ref{}, p.Input)
+	}
+	know := func(r authz.Ref) held { return t.standing(r.In(p.Tenant), now) }
+	agent := authz.Ref{Kind: authz.KindAgent, ID: p.Agent}
+	members := []member{{authz.Ref{Kind: authz.KindEverything}, p.IssuedAt}}
+	name := func(kind authz.Kind, id string, issued authz.Instant) {
+		if id != "" {
+			members = append(members, member{authz.Ref{Kind: kind, ID: id}, issued})
+		}
+	}
+	name(authz.KindTenant, p.Tenant, p.IssuedAt)
+	name(authz.KindAgent, p.Agent, p.IssuedAt)
+	for _, a := range p.Actors {
+		name(authz.KindAgent, a, p.IssuedAt)
+	}
+	name(authz.KindInstance, p.Instance, p.IssuedAt)
+	name(authz.KindUser, p.User, p.IssuedAt)
+	name(authz.KindSession, p.Session, p.IssuedAt)
+	name(authz.KindToken, p.Token, p.IssuedAt)
+	for _, g := range p.Grants {
+		name(authz.KindGrant, g.ID, g.IssuedAt)
+	}
+	name(authz.KindTool, p.Tool, p.IssuedAt)
+	var code, model string
+	for _, r := range []authz.Ref{{Kind: authz.KindInstance, ID: p.Instance}, agent} {
+		if reg := know(r).registered; r.ID != "" && reg != nil {
+			code, model = first(code, reg.Code), first(model, reg.Model)
+		}
+	}
+	name(authz.KindCode, code, p.IssuedAt)
+	name(authz.KindModel, model, p.IssuedAt)
+
+	// The gates.
+	var profile *rules.Profile
+	class := ""
+	switch reg := know(agent).registered; {
+	case p.Agent == "":
+		if !slices.Contains(caller.Agentless, req.Subject.Type) || !slices.Contains(t.bundle.Agentless.Types, req.Subject.Type) {
+			return gate(authz.NoAgent, authz.Ref{}, "")
+		}
+		class = t.bundle.Agentless.Profile
+		profile = t.bundle.Profiles[class]
+	case reg == nil:
+		class = "unregistered"
+		if profile = t.bundle.Profiles[class]; profile == nil {
+			return gate(authz.Unregistered, agent, "")
+		}
+	default:
+		class = reg.Class
+		if profile = t.bundle.Profiles[class]; profile == nil {
+			return gate(authz.UnknownClass, agent, "")
+		}
+	}
+	for _, kind := range profile.Requires {
+		if !slices.ContainsFunc(members, func(m member) bool { return m.ref.Kind == kind }) {
+			return gate(authz.MissingMember, authz.Ref{}, kind.String())
+		}
+	}
+	for _, g := range p.Grants {
+		if g.Expires != 0 && now >= g.Expires {
+			return gate(authz.CredentialExpired, authz.Ref{Kind: authz.KindGrant, ID: g.ID}, "")
+		}
+	}
+	if p.Expires != 0 && now >= p.Expires {
+		entity := authz.Ref{Kind: authz.KindUser, ID: p.User}
+		for _, r := range []authz.Ref{{Kind: authz.KindAgent, ID: p.Agent}, {Kind: authz.KindSession, ID: p.Session}, {Kind: authz.KindToken, ID: p.Token}} {
+			if r.ID != "" {
+				entity = r
+			}
+		}
+		return gate(authz.CredentialExpired, entity, "")
+	}
+	for _, worst := range []struct {
+		status authz.Status
+		code   authz.Code
+	}{
+		{authz.Unreadable, authz.UnreadableSignal}, {authz.Decommissioned, authz.EntityDecommission},
+		{authz.Revoked, authz.EntityRevoked}, {authz.Quarantined, authz.EntityQuarantined},
+	} {
+		for _, m := range members {
+			if know(m.ref).status == worst.status {
+				return gate(worst.code, m.ref, "")
+			}
+		}
+	}
+	for _, m := range members {
+		if cutoff := know(m.ref).cutoff; cutoff != 0 && m.issued < cutoff {
+			return gate(authz.IssuedBefore, m.ref, "")
+		}
+	}
+	action := t.bundle.Actions[req.Action.Name]
+	if action == nil {
+		return gate(authz.UnknownAction, authz.Ref{}, "action.name")
+	}
+	if scope := action.Scope; scope != "" {
+		if p.User == "" && p.Agent != "" {
+			reg := know(agent).registered
+			if reg == nil || !slices.Contains(reg.Scopes, scope) {
+				return gate(authz.ScopeNotHeld, agent, scope)
+			}
+			if p.HasScopes && !slices.Contains(p.Scopes, scope) {
+				return gate(authz.ScopeNotHeld, authz.Ref{}, scope)
+			}
+		} else if !slices.Contains(p.Scopes, scope) {
+			return gate(authz.ScopeNotHeld, authz.Ref{}, scope)
+		}
+		for _, g := range p.Grants {
+			if g.HasScopes && !slices.Contains(g.Scopes, scope) {
+				return gate(authz.ScopeNotHeld, authz.Ref{Kind: authz.KindGrant, ID: g.ID}, scope)
+			}
+		}
+		for _, m := range members {
+			for _, left := range know(m.ref).narrowed {
+				if !slices.Contains(left, scope) {
+					return gate(authz.ScopeNotHeld, m.ref, scope)
+				}
+			}
+		}
+	}
+	if profile.MaxAttestationAge > 0 && !action.Low && p.Agent != "" {
+		var passed []authz.Ref
+		for _, r := range []authz.Ref{agent, {Kind: authz.KindInstance, ID: p.Instance}} {
+			if r.ID == "" {
+				continue
+			}
+			switch know(r).attested {
+			case authz.AttestFailed:
+				return gate(authz.AttestationFailed, r, "")
+			case authz.AttestPassed:
+				passed = append(passed, r)
+			}
+		}
+		if len(passed) == 0 {
+			return gate(authz.AttestationMissing, agent, "")
+		}
+		newest := slices.MaxFunc(passed, func(a, b authz.Ref) int { return int(know(a).attestedAt - know(b).attestedAt) })
+		if now >= know(newest).attestedAt.Add(profile.MaxAttestationAge) {
+			return gate(authz.AttestationStale, newest, "")
+		}
+	}
+	stale := profile.MaxFeedAge > 0 && t.feedAge > profile.MaxFeedAge
+	if stale && profile.OnStale == rules.StaleDeny {
+		return outcome{Class: authz.ClassStale, Code: authz.StaleView, Rules: "[]"}
+	}
+
+	// The rules, then what posture demands of an answer that is not a denial.
+	o := t.ask(req, class, func(kind authz.Kind) (held, authz.Ref, bool) {
+		for _, m := range members {
+			if m.ref.Kind == kind {
+				return know(m.ref), m.ref, true
+			}
+		}
+		return held{}, authz.Ref{}, false
+	}, now)
+	if o.Effect == authz.Deny {
+		return o
+	}
+	for _, m := range members {
+		if a := know(m.ref).approval; slices.Contains(a, "*") || slices.Contains(a, req.Action.Name) {
+			if o.Effect == authz.Allow {
+				o = outcome{Effect: authz.Require, Class: authz.ClassRequire, Code: authz.ApprovalRequired, Rules: "[]"}
+			}
+			o.Entity = m.ref
+			break
+		}
+	}
+	if stale {
+		if o.Effect == authz.Allow {
+			o.Effect, o.Rules = authz.Require, "[]"
+		}
+		o.Class, o.Code = authz.ClassStale, authz.StaleView
+	}
+	return o
+}
+
+// ask evaluates every rule of the bundle by itself and combines what they say.
+func (t *twin) ask(req *authz.Request, class string, know func(authz.Kind) (held, authz.Ref, bool), now authz.Instant) outcome {
+	var spoke [3][]string // by effect
+	var failed []string
+	inputs := map[string]string{}
+	for _, r := range t.bundle.Rules {
+		if r.Observe || !applies(r, req, class) {
+			continue
+		}
+		var f rules.Frame
+		f.Request, f.Now = req, now
+		for _, kind := range authz.Kinds() {
+			if h, ref, ok := know(kind); ok {
+				f.Standings[kind] = h.asStanding(ref.ID)
+			}
+		}
+		switch v := t.alone[r.ID].Plan(req.Action.Name, req.Resource.Type, req.Resource.ID).Evaluate(&f, class); v.Class {
+		case authz.ClassError:
+			inputs[r.ID] = v.Input
+			failed = append(failed, r.ID)
+		case authz.ClassAllow, authz.ClassRequire, authz.ClassRule:
+			spoke[r.Effect] = append(spoke[r.Effect], r.ID)
+		}
+	}
+	slices.Sort(failed)
+	failedStrong := slices.DeleteFunc(slices.Clone(failed), func(id string) bool { return t.rule(id).Effect == authz.Allow })
+	say := func(e authz.Effect, c authz.Class, code authz.Code) outcome {
+		slices.Sort(spoke[e])
+		return outcome{Effect: e, Class: c, Code: code, Rules: fmt.Sprint(spoke[e])}
+	}
+	could := func(which []string) outcome {
+		return outcome{Class: authz.ClassError, Code: authz.CouldNotEvaluate, Input: inputs[which[0]], Rules: fmt.Sprint(which[:1])}
+	}
+	switch {
+	case len(spoke[authz.Deny]) > 0:
+		return say(authz.Deny, authz.ClassRule, authz.DeniedByRule)
+	case len(failedStrong) > 0:
+		return could(failedStrong)
+	case len(spoke[authz.Require]) > 0:
+		return say(authz.Require, authz.ClassRequire, authz.Obliged)
+	case len(spoke[authz.Allow]) > 0:
+		return say(authz.Allow, authz.ClassAllow, authz.Allowed)
+	case len(failed) > 0:
+		return could(failed)
+	}
+	return outcome{Class: authz.ClassDefault, Code: authz.NoAllowRule, Rules: "[]"}
+}
+
+func (t *twin) rule(id string) *rules.Rule {
+	return t.bundle.Rules[slices.IndexFunc(t.bundle.Rules, func(r *rules.Rule) bool { return r.ID == id })]
+}
+
+func applies(r *rules.Rule, req *authz.Request, class string) bool {
+	oneOf := func(list []string, names ...string) bool {
+		return len(list) == 0 || slices.ContainsFunc(names, func(n string) bool { return slices.Contains(list, n) })
+	}
+	return oneOf(r.Actions, req.Action.Name) && oneOf(r.Classes, class) && oneOf(r.Subjects, req.Subject.Type) &&
+		oneOf(r.Resources, req.Resource.Type, req.Resource.Type+":"+req.Resource.ID)
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
