@@ -100,6 +100,9 @@ func (in *Intake) Push(ctx context.Context, sender Sender, body []byte) (Receipt
 	if err := in.cfg.Log.Health(); err != nil {
 		return Receipt{}, unavailable(err)
 	}
+	if err := in.cfg.Applier.accepting(); err != nil {
+		return Receipt{}, err
+	}
 	batch, err := Decode(body)
 	if err != nil {
 		return Receipt{}, err
@@ -171,7 +174,7 @@ func (in *Intake) admit(s *Signal, now authz.Instant) *DecodeError {
 	latest := now.Add(MaxAhead)
 	if s.Time > latest && s.permissive() {
 		return &DecodeError{Code: CodeBadValue, Pointer: "/time",
-			Detail: fmt.Sprintf("is %v ahead of this clock: a %s may be %v ahead at most", ahead(s.Time, now), s.Type, MaxAhead)}
+			Detail: fmt.Sprintf("is %v ahead of this clock: %s may be %v ahead at most", ahead(s.Time, now), s.Type.withArticle(), MaxAhead)}
 	}
 	if s.IssuedBefore > latest {
 		return &DecodeError{Code: CodeBadValue, Pointer: "/issued_before",

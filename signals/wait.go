@@ -44,11 +44,8 @@ func (a *Applier) expect(n int) (*push, error) {
 	p := &push{results: make([]applied, n), left: n, done: make(chan struct{})}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case a.Err() != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, a.Err())
-	case !a.mu.running || !a.mu.ready:
-		return nil, fmt.Errorf("%w: it is still being read", ErrUnavailable)
+	if err := a.acceptingLocked(); err != nil {
+		return nil, err
 	}
 	p.first = a.mu.nextSeq + 1
 	a.mu.nextSeq += uint64(n)
@@ -56,6 +53,25 @@ func (a *Applier) expect(n int) (*push, error) {
 		a.mu.pushes[p.first+uint64(i)] = pushSlot{p, i}
 	}
 	return p, nil
+}
+
+// accepting says why no signal can be accepted now, or nil.
+func (a *Applier) accepting() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.acceptingLocked()
+}
+
+func (a *Applier) acceptingLocked() error {
+	switch err := a.Err(); {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case !a.mu.running:
+		return fmt.Errorf("%w: nobody follows it", ErrUnavailable)
+	case !a.mu.ready:
+		return fmt.Errorf("%w: it is still being read", ErrUnavailable)
+	}
+	return nil
 }
 
 // forget drops a push that nobody waits for any more.
