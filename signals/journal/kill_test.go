@@ -1,0 +1,4 @@
+package journal
+
+func isChild() bool { return false }
+func child()        {}
