@@ -88,7 +88,7 @@ func race(t *testing.T, cfg Config, target int) (decisions, contradictions, stal
 }
 
 func rounds(t *testing.T, n int) int {
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		return n / 10
 	}
 	return n
