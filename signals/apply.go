@@ -64,13 +64,13 @@ func read(e *Entry) (in reading) {
 			in.standIn(e)
 		}
 	}()
-	if testHookRead != nil {
-		testHookRead(e)
-	}
 	var err error
 	if in.rec, err = DecodeRecord(e.Record); err != nil {
 		in.typ, in.dead = "none", err.Error()
 		return in
+	}
+	if testHookRead != nil {
+		testHookRead(e)
 	}
 	if in.rec.Foreign {
 		in.unread = errors.New("a newer version wrote the record")
