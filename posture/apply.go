@@ -112,19 +112,18 @@ func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact)
 	})
 	old := len(items)
 	news := make([]Fact, 0, len(added))
+	outcome := Duplicate
 	for i := range added {
 		if f, ok := normal(&added[i]); ok {
 			news = append(news, f)
-			items = append(items, item{Fact: f})
+			outcome = stronger(outcome, arrival(&f, items[:old]))
 		}
 	}
 	if len(news) == 0 {
 		return prev, NoChange
 	}
-	outcome := Duplicate
-	lifts := items[:old]
 	for i := range news {
-		outcome = stronger(outcome, arrival(&news[i], lifts))
+		items = add(items, &news[i])
 	}
 	kept := s.caps.join(items)
 	defer func() { // the scratch must not keep the facts' memory
@@ -185,9 +184,21 @@ func moved(next, prev *Effective, news []Fact) bool {
 		next.Registered != prev.Registered || !sameRegistration(next, prev) {
 		return true
 	}
+	if !slices.ContainsFunc(news, withdraws) {
+		return false
+	}
 	// A fact that now stands beside others withdraws something of its own: it would stay
 	// withdrawn if they ended. So does a lift of such a fact, or a release of such a hold.
 	return !slices.EqualFunc(next.withdrawals(), prev.withdrawals(), func(a, b Fact) bool { return order(&a, &b) == 0 })
+}
+
+// withdraws reports whether f is of a facet that withdrawals are about.
+func withdraws(f Fact) bool {
+	switch f.Facet {
+	case Registration, Risk, Attest, IssuedBefore:
+		return false
+	}
+	return true
 }
 
 // record makes a record of facts that are in canonical form.

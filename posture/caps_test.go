@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -143,30 +144,60 @@ func TestAFloodStaysBounded(t *testing.T) {
 		}
 		return r.At(1)
 	}
-	name := func(i int) string { return fmt.Sprintf("%d", i) }
+	number := func(i int) string { return fmt.Sprint(i) }
 	if e := flood(200, func(i int) Fact {
-		return Fact{Facet: Narrow, Source: "client:a", ID: name(i), Time: 1, Until: authz.Instant(10 + i), Scopes: []string{"r"}}
+		return Fact{Facet: Narrow, Source: "client:a", ID: number(i), Time: 1, Until: authz.Instant(10 + i), Scopes: []string{"r"}}
 	}); !e.Narrowed || len(e.Left) != 0 {
 		t.Error("narrowings that overflow leave scopes")
 	}
 	if e := flood(200, func(i int) Fact {
-		return Fact{Facet: Risk, Source: "client:a", ID: name(i), Time: authz.Instant(i), Until: authz.Instant(1000 - i), Risk: 10}
+		return Fact{Facet: Risk, Source: "client:a", ID: number(i), Time: authz.Instant(i), Until: authz.Instant(1000 - i), Risk: 10}
 	}); e.Risk != 10 || len(e.speakers(Risk)) != 1 {
 		t.Error("a staircase that overflows says something else on top:", e.Risk)
 	}
 	if e := flood(200, func(i int) Fact {
-		return Fact{Facet: Hold, Source: "client:" + name(i), ID: "q", Time: 1, Held: true}
+		return Fact{Facet: Hold, Source: "client:" + number(i), ID: "q", Time: 1, Held: true}
 	}); e.Status != authz.Quarantined || len(e.Holds()) != 65 {
 		t.Error("holds of many sources:", e.Status, len(e.Holds()))
 	}
 	if e := flood(200, func(i int) Fact {
-		return Fact{Facet: Hold, Source: "client:" + name(i), ID: "q", Time: 1}
+		return Fact{Facet: Hold, Source: "client:" + number(i), ID: "q", Time: 1}
 	}); e.Status != authz.Active {
 		t.Error("releases that overflow hold")
 	}
 	if e := flood(1500, func(i int) Fact {
-		return Fact{Facet: Lift, Source: "client:a", ID: name(i), Time: authz.Instant(i), Lifts: &Target{Taint, "client:a", name(i)}}
+		return Fact{Facet: Lift, Source: "client:a", ID: number(i), Time: authz.Instant(i), Lifts: &Target{Taint, "client:a", number(i)}}
 	}); e.Tainted {
 		t.Error("lifts taint")
+	}
+}
+
+// TestASnapshotIsJoinedUnderTheCapsOfItsReader reads what was kept under wide caps into
+// a store with narrow ones.
+func TestASnapshotIsJoinedUnderTheCapsOfItsReader(t *testing.T) {
+	a := agent("a")
+	wide, plain := newStore(4, &defaultCaps), twin{}
+	narrow := newStore(4, &smallCaps)
+	for i := range 3 { // one more than stands: as many facts before as after
+		changes := []Change{{a, []Fact{{
+			Facet: Narrow, Source: "client:a", ID: fmt.Sprint(i), Time: 1, Until: authz.Instant(10 + i), Scopes: []string{"r", "s"},
+		}}}}
+		plain.apply(changes)
+		wide.Apply(1, changes)
+		narrow.Apply(1, changes)
+	}
+	var b bytes.Buffer
+	if err := wide.WriteSnapshot(&b, 1); err != nil {
+		t.Fatal(err)
+	}
+	read := newStore(4, &smallCaps)
+	if err := read.restore(&b, 1); err != nil {
+		t.Fatal(err)
+	}
+	if w := weaker(said(read.Get(a).At(1)), plain.at(a, 1)); w != "" {
+		t.Error(w)
+	}
+	if read.Digest(1) != narrow.Digest(1) {
+		t.Errorf("%s\nwant\n%s", dump(read), dump(narrow))
 	}
 }

@@ -54,7 +54,7 @@ func (d *dict) source(name string) uint32 {
 		return 0
 	}
 	name = strings.Clone(name)
-	ref := add(&d.sources, name)
+	ref := extend(&d.sources, name)
 	d.sourceRefs[name] = ref
 	return ref
 }
@@ -77,12 +77,12 @@ func (d *dict) registration(encoded []byte, shared bool) uint32 {
 	}
 	own := string(encoded)
 	in := decoder{s: own}
-	ref := add(&d.registrations, in.registered())
+	ref := extend(&d.registrations, in.registered())
 	d.registrationRefs[own] = ref
 	return ref
 }
 
-func add[T any](table *atomic.Pointer[[]T], entry T) uint32 {
+func extend[T any](table *atomic.Pointer[[]T], entry T) uint32 {
 	grown := append(*table.Load(), entry)
 	table.Store(&grown)
 	return uint32(len(grown))

@@ -69,15 +69,23 @@ type caps struct {
 
 var defaultCaps = caps{stand: 128, steps: 64, sources: 64, lifts: 1024}
 
-// join gives the canonical form of items: it drops what is redundant and folds what the
-// caps do not allow, leaving the rest in order. It is idempotent; within the caps,
-// joining in parts and in any order gives the same. It uses the array of items.
+// add puts a fact where it belongs among items, unless they say the same already.
+func add(items []item, f *Fact) []item {
+	at, found := slices.BinarySearchFunc(items, f, func(it item, f *Fact) int { return order(&it.Fact, f) })
+	if found {
+		return items
+	}
+	return slices.Insert(items, at, item{Fact: *f})
+}
+
+// join gives the canonical form of items, which are distinct and in order: it drops what
+// is redundant and folds what the caps do not allow, leaving the rest in order. It is
+// idempotent; within the caps, joining in parts and in any order gives the same. It uses
+// the array of items.
 func (c *caps) join(items []item) []item {
 	if len(items) == 1 {
 		return items
 	}
-	slices.SortFunc(items, func(a, b item) int { return order(&a.Fact, &b.Fact) })
-	items = dedupe(items)
 	lifts := items[len(items):]
 	if i := slices.IndexFunc(items, func(it item) bool { return it.Facet == Lift }); i >= 0 {
 		items, lifts = items[:i:i], items[i:]
@@ -93,21 +101,6 @@ func (c *caps) join(items []item) []item {
 		items = items[n:]
 	}
 	return append(kept, lifts...)
-}
-
-// dedupe drops items that say the same, keeping the one that is in the old record.
-func dedupe(items []item) []item {
-	out := items[:0]
-	for _, it := range items {
-		if n := len(out); n > 0 && order(&out[n-1].Fact, &it.Fact) == 0 {
-			if out[n-1].raw == "" {
-				out[n-1] = it
-			}
-			continue
-		}
-		out = append(out, it)
-	}
-	return out
 }
 
 // joinFacet joins the items of one facet, which are in order.
@@ -134,24 +127,28 @@ func (c *caps) joinFacet(facet Facet, items, lifts []item) []item {
 // that is forgotten has done its work; what it killed could return only as a
 // redelivery, and what can be lifted only ever restricts.
 func (c *caps) joinLifts(lifts []item) []item {
-	if len(lifts) < 2 {
-		return lifts
-	}
-	slices.SortFunc(lifts, func(a, b item) int {
-		if c := compareTargets(a.Lifts, b.Lifts); c != 0 {
-			return c
+	// Those of the old record are of distinct targets, so only the new ones can be twins.
+	for i := len(lifts) - 1; i >= 0; i-- {
+		if lifts[i].raw != "" {
+			continue
 		}
-		return earliest(&a.Fact, &b.Fact)
-	})
-	lifts = slices.CompactFunc(lifts, func(a, b item) bool { return *a.Lifts == *b.Lifts })
+		for j := range lifts {
+			if j == i || *lifts[j].Lifts != *lifts[i].Lifts {
+				continue
+			}
+			drop := i
+			if earliest(&lifts[i].Fact, &lifts[j].Fact) < 0 {
+				drop = j
+			}
+			lifts = slices.Delete(lifts, drop, drop+1)
+			i = len(lifts) // look again from the end
+			break
+		}
+	}
 	if len(lifts) > c.lifts {
 		slices.SortFunc(lifts, func(a, b item) int { return earliest(&b.Fact, &a.Fact) })
 		lifts = lifts[:c.lifts]
+		slices.SortFunc(lifts, func(a, b item) int { return order(&a.Fact, &b.Fact) })
 	}
-	slices.SortFunc(lifts, func(a, b item) int { return order(&a.Fact, &b.Fact) })
 	return lifts
-}
-
-func compareTargets(a, b *Target) int {
-	return cmp.Or(cmp.Compare(a.Facet, b.Facet), cmp.Compare(a.Source, b.Source), cmp.Compare(a.ID, b.ID))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 
 	"vigil/authz"
@@ -278,8 +279,13 @@ func (in *snapshotReader) settle(key authz.Key) {
 	rec := &Record{eff: effectiveAt(key.ID, string(in.enc), s.dict, in.now)}
 	if len(in.items) > 1 {
 		// A snapshot taken under other caps, or by a version that joined otherwise, is
-		// joined anew.
-		if kept := s.caps.join(in.items); len(kept) != len(in.items) {
+		// joined anew. Here raw only marks what was there before.
+		n := len(in.items)
+		for i := range in.items {
+			in.items[i].raw = "as read"
+		}
+		kept := s.caps.join(in.items)
+		if len(kept) != n || slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" }) {
 			for i := range kept {
 				kept[i].raw = ""
 			}

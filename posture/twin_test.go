@@ -67,7 +67,7 @@ func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
 	}
 	risks = only(risks, func(f Fact) bool { return f.Risk == say.Risk })
 	if len(risks) > 0 {
-		say.RiskBy = slices.MinFunc(risks, func(a, b Fact) int { return newness(&a, &b) }).ID
+		say.RiskBy = name(slices.MinFunc(risks, func(a, b Fact) int { return newness(&a, &b) }))
 	}
 
 	// Attestation: in each source the newest speaks. One that fails is enough to fail and
@@ -77,10 +77,10 @@ func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
 		switch f := newest(line); {
 		case !f.Passed:
 			fails = append(fails, *f)
-			say.AttestedBy = append(say.AttestedBy, f.ID)
+			say.AttestedBy = append(say.AttestedBy, name(*f))
 		case unexpired(*f):
 			passes = append(passes, *f)
-			say.AttestedBy = append(say.AttestedBy, f.ID)
+			say.AttestedBy = append(say.AttestedBy, name(*f))
 		}
 	}
 	if len(fails) > 0 {
@@ -114,7 +114,7 @@ func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
 	// Issued before: the maximum.
 	if cutoffs := of(facts, IssuedBefore); len(cutoffs) > 0 {
 		say.Cutoff = slices.MaxFunc(cutoffs, func(a, b Fact) int { return cmp.Compare(a.Cutoff, b.Cutoff) }).Cutoff
-		say.CutoffBy = first(only(cutoffs, func(f Fact) bool { return f.Cutoff == say.Cutoff })).ID
+		say.CutoffBy = name(first(only(cutoffs, func(f Fact) bool { return f.Cutoff == say.Cutoff })))
 	}
 
 	// Status: the worst. Revoked and decommissioned never end; an unreadable signal
@@ -122,11 +122,11 @@ func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
 	unreadable := distinct(only(of(facts, UnreadableSignal), func(f Fact) bool { return !lifted(facts, f) }))
 	switch revoked, gone := of(facts, Revoke), of(facts, Decommission); {
 	case len(unreadable) > 0:
-		say.Status, say.RevokedBy = authz.Unreadable, unreadable[len(unreadable)-1].ID
+		say.Status, say.RevokedBy = authz.Unreadable, name(unreadable[len(unreadable)-1])
 	case len(gone) > 0:
-		say.Status, say.RevokedBy = authz.Decommissioned, first(gone).ID
+		say.Status, say.RevokedBy = authz.Decommissioned, name(first(gone))
 	case len(revoked) > 0:
-		say.Status, say.RevokedBy = authz.Revoked, first(revoked).ID
+		say.Status, say.RevokedBy = authz.Revoked, name(first(revoked))
 	case len(holds) > 0:
 		say.Status = authz.Quarantined
 	}
@@ -190,9 +190,15 @@ func distinct(facts []Fact) []Fact {
 
 func ids(facts []Fact) (all []string) {
 	for _, f := range facts {
-		all = append(all, f.ID)
+		all = append(all, name(f))
 	}
 	return all
+}
+
+// name is short for a fact and tells it from every other.
+func name(f Fact) string {
+	hash := contentHash(&f)
+	return fmt.Sprintf("%s/%s/%x", f.Source, f.ID, hash[:3])
 }
 
 // said reads the same from an Effective.
@@ -204,7 +210,7 @@ func said(e *Effective) (say saying) {
 	say.NarrowedBy, say.AttestedBy = ids(e.NarrowedBy()), ids(e.AttestedBy())
 	for to, f := range map[*string]*Fact{&say.RevokedBy: e.RevokedBy(), &say.CutoffBy: e.CutoffBy(), &say.RiskBy: e.RiskBy()} {
 		if f != nil {
-			*to = f.ID
+			*to = name(*f)
 		}
 	}
 	return say
