@@ -168,3 +168,8 @@ func (l *Log) emit(n *line) {
 		l.dropped.Add(1)
 	}
 }
+
+// Wants reports whether decisions with that effect are logged.
+func (l *Log) Wants(effect authz.Effect) bool {
+	return l.mode == All || l.mode == Denied && effect != authz.Allow
+}
