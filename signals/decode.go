@@ -30,6 +30,7 @@ func Decode(body []byte) (*Batch, error) {
 		return nil, &DecodeError{Code: CodeTooLarge, Detail: fmt.Sprintf("the body has %d bytes, more than %d", len(body), MaxBody)}
 	}
 	r := newReader(body)
+	defer r.free()
 	b := &Batch{IsList: r.dec.PeekKind() == '['}
 	var err error
 	if b.IsList {
@@ -88,6 +89,7 @@ func DecodeOne(body []byte) (Signal, error) {
 		return s, &DecodeError{Code: CodeTooLarge, Detail: fmt.Sprintf("the signal has %d bytes, more than %d", len(body), MaxSignal)}
 	}
 	r := newReader(body)
+	defer r.free()
 	if _, err := r.signal(&s, ""); err != nil {
 		return Signal{}, err
 	}

@@ -23,6 +23,7 @@ func ReadEnvelope(body []byte) (Envelope, error) {
 		return e, &DecodeError{Code: CodeTooLarge, Detail: "the signal is too large"}
 	}
 	r := newReader(body)
+	defer r.free()
 	var seen memberSet
 	err := r.object(func(name string) (err error) {
 		id := memberByName[name]

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,12 +19,24 @@ import (
 // errors are always *DecodeError. Duplicate members, invalid UTF-8, lone surrogates and
 // anything that is not JSON are refused by jsontext itself.
 type reader struct {
-	dec *jsontext.Decoder
+	dec jsontext.Decoder
+	buf bytes.Buffer
 }
 
+var readers = sync.Pool{New: func() any { return new(reader) }}
+
+// newReader gives a reader of body, to be freed. What it reads does not share body's
+// memory.
 func newReader(body []byte) *reader {
-	// A bytes.Buffer is read in place, without a copy.
-	return &reader{jsontext.NewDecoder(bytes.NewBuffer(body))}
+	r := readers.Get().(*reader)
+	r.buf = *bytes.NewBuffer(body) // which the decoder reads in place
+	r.dec.Reset(&r.buf)
+	return r
+}
+
+func (r *reader) free() {
+	r.buf = bytes.Buffer{}
+	readers.Put(r)
 }
 
 // at makes an error about the value read last.

@@ -13,11 +13,14 @@ import (
 )
 
 // validator knows as much of JSON Schema as Schema uses, and fails on all else.
-type validator struct{ root map[string]any }
+type validator struct {
+	root     map[string]any
+	patterns map[string]*regexp.Regexp
+}
 
 func newValidator(t testing.TB) *validator {
 	t.Helper()
-	v := &validator{}
+	v := &validator{patterns: map[string]*regexp.Regexp{}}
 	if err := json.Unmarshal(Schema(), &v.root); err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +85,12 @@ func (v *validator) keyword(schema map[string]any, keyword string, want, x any) 
 	case "maxLength":
 		return !isText || float64(utf8.RuneCountInString(text)) <= bound()
 	case "pattern":
-		pattern := unicodeEscape.ReplaceAllString(want.(string), `\x{$1}`)
-		return !isText || regexp.MustCompile(pattern).MatchString(text)
+		pattern, ok := v.patterns[want.(string)]
+		if !ok {
+			pattern = regexp.MustCompile(unicodeEscape.ReplaceAllString(want.(string), `\x{$1}`))
+			v.patterns[want.(string)] = pattern
+		}
+		return !isText || pattern.MatchString(text)
 	case "minimum":
 		return !isNumber || number >= bound()
 	case "maximum":
