@@ -182,3 +182,9 @@ func (c *Clock) Err() error {
 	}
 	return nil
 }
+
+// Ahead is how far now is ahead of the wall clock. It is 0 while they agree.
+func (c *Clock) Ahead() time.Duration {
+	wall, monotonic := c.read()
+	return time.Duration(c.now(wall, monotonic) - wall)
+}

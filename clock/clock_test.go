@@ -106,6 +106,9 @@ func TestNowNeverGoesBack(t *testing.T) {
 				if got := c.Now(); got != at(m.now) {
 					t.Errorf("move %d: now is %v, want %v", i, got, at(m.now))
 				}
+				if got := c.Ahead(); got != time.Duration(c.Now()-h.wall) {
+					t.Errorf("move %d: ahead by %v", i, got)
+				}
 				var ahead *AheadError
 				if err := c.Err(); errors.As(err, &ahead) != m.ahead {
 					t.Errorf("move %d: Err is %v", i, err)

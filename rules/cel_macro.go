@@ -110,16 +110,23 @@ func entryOf(e ast.Expr) (operand ast.Expr, key string, ok bool) {
 func expandHas(eh cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *common.Error) {
 	arg := args[0]
 	path := pathOf(arg)
-	present := func(name string) ast.Expr { return eh.NewIdent(presencePrefix + name) }
-	if arg.Kind() == ast.IdentKind {
-		if isEntity(arg.AsIdent()) {
-			return present(arg.AsIdent()), nil
-		}
-		return nil, eh.NewError(arg.ID(), "has() takes a member such as resource.amount, an entry of a map such as agent.labels.role, or an entity such as session")
+	at := arg // where an error about arg is shown
+	if path != nil {
+		at = rootOf(arg)
+	}
+	// A copy has the place of what it is a copy of, which an identifier made by
+	// eh.NewIdent does not.
+	present := func(name string) ast.Expr {
+		e := eh.Copy(at)
+		e.SetKindCase(ast.NewExprFactory().NewIdent(e.ID(), presencePrefix+name))
+		return e
+	}
+	if arg.Kind() == ast.IdentKind && isEntity(arg.AsIdent()) {
+		return present(arg.AsIdent()), nil
 	}
 	operand, key, ok := entryOf(arg)
 	if !ok {
-		return nil, eh.NewError(arg.ID(), "has() takes a member such as resource.amount, an entry of a map such as agent.labels.role, or an entity such as session")
+		return nil, eh.NewError(at.ID(), "has() takes "+macroUsage[operators.Has])
 	}
 	if path == nil || !isRoot(path[0]) {
 		return eh.NewPresenceTest(operand, key), nil
@@ -130,16 +137,16 @@ func expandHas(eh cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, 
 	root := path[0]
 	switch {
 	case len(path) > 3:
-		return nil, eh.NewError(arg.ID(), "nothing has members that deep")
+		return nil, eh.NewError(at.ID(), `"`+strings.Join(path, ".")+`" is too deep; the entries of maps have no members`)
 	case isEntity(root):
 		if !slices.Contains(entityMembers[:], path[1]) {
-			return nil, eh.NewError(arg.ID(), unknownMember(path, entityMembers[:]))
+			return nil, eh.NewError(at.ID(), unknownMember(path, entityMembers[:]))
 		}
 		if len(path) == 2 {
 			return present(root), nil
 		}
 		if path[1] != "labels" {
-			return nil, eh.NewError(arg.ID(), `"`+root+"."+path[1]+`" has no members`)
+			return nil, eh.NewError(at.ID(), `"`+root+"."+path[1]+`" has no members`)
 		}
 		return entry(root)
 	case isScope(root):
@@ -147,18 +154,22 @@ func expandHas(eh cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, 
 			if len(path) == 2 {
 				return eh.NewLiteral(types.True), nil
 			}
-			return nil, eh.NewError(arg.ID(), `"`+root+"."+path[1]+`" has no members`)
+			return nil, eh.NewError(at.ID(), `"`+root+"."+path[1]+`" has no members`)
 		}
 		if len(path) == 2 {
 			return present(root + "." + path[1]), nil
 		}
 		return entry(root + "." + path[1])
 	}
-	return nil, eh.NewError(arg.ID(), `"`+strings.Join(path, ".")+`" is always there`)
+	return nil, eh.NewError(at.ID(), `"`+strings.Join(path, ".")+`" is always there`)
 }
 
 func unknownMember(path []string, known []string) string {
-	return `unknown "` + strings.Join(path[:2], ".") + `"` + didYouMean(path[1], known)
+	hint := didYouMean(path[1], known)
+	if hint == "" {
+		hint = "; there are " + strings.Join(known, ", ")
+	}
+	return `unknown "` + strings.Join(path[:2], ".") + `"` + hint
 }
 
 // The two macros of CEL's math extension: its others come with versions that are not

@@ -9,8 +9,8 @@ import (
 
 var (
 	noOverload  = regexp.MustCompile(`^found no matching overload for '([^']+)' applied to '([^']*)'`)
-	unexpected  = regexp.MustCompile(`^Syntax error: (?:mismatched input|extraneous input|no viable alternative at input|missing .* at) '(.*?)'(?: expecting .*)?$`)
-	unreadable  = regexp.MustCompile(`^Syntax error: token recognition error at: '(.*)'$`)
+	unexpected  = regexp.MustCompile(`(?s)^Syntax error: (?:mismatched input|extraneous input|no viable alternative at input|missing .* at) '(.*?)'(?: expecting .*)?$`)
+	unreadable  = regexp.MustCompile(`(?s)^Syntax error: token recognition error at: '(.*)'$`)
 	wrongType   = regexp.MustCompile(`^expected type '([^']*)' but found '([^']*)'`)
 	noSelection = regexp.MustCompile(`^type '([^']*)' does not support field selection`)
 )
@@ -18,7 +18,7 @@ var (
 // humane says a message of CEL's in the words of rules, with a hint for the common
 // mistakes. It gives "" for what nameCheck has said already.
 func humane(message string) string {
-	if strings.HasPrefix(message, "undeclared reference to ") {
+	if strings.HasPrefix(message, "undeclared reference to ") || strings.Contains(message, "!error!") || strings.Contains(message, "(dyn)") {
 		return ""
 	}
 	if m := noOverload.FindStringSubmatch(message); m != nil {
@@ -26,6 +26,10 @@ func humane(message string) string {
 	}
 	if m := unreadable.FindStringSubmatch(message); m != nil {
 		switch token := strings.TrimSpace(m[1]); {
+		case token == "=>":
+			return "write \">=\" for at least"
+		case token == "=<":
+			return "write \"<=\" for at most"
 		case strings.HasPrefix(token, "="):
 			return "\"=\" does not compare; write \"==\""
 		case strings.HasPrefix(token, "&"):
@@ -85,6 +89,9 @@ var operatorSigns = map[string]string{
 }
 
 func humaneOverload(function, signature string) string {
+	if unavailable[function] != "" {
+		return "" // nameCheck has said so
+	}
 	sign := operatorSigns[function]
 	left, right, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(signature, "("), ")"), ", ")
 	numeric := func(t string) bool { return t == "int" || t == "double" }
@@ -108,6 +115,8 @@ func humaneOverload(function, signature string) string {
 			return "null means absent; ask has(...) instead"
 		case left == "string" && numeric(right), numeric(left) && right == "string":
 			return "cannot compare " + ruleType(left) + " " + sign + " " + ruleType(right) + "; a text in quotes is no number"
+		case strings.HasPrefix(left, "optional_type("), strings.HasPrefix(right, "optional_type("):
+			return "what .? finds may be absent; add .orValue(...)"
 		case left == right && sign != "==" && sign != "!=":
 			return "cannot order " + ruleType(left) + " values with " + sign
 		}
@@ -136,7 +145,14 @@ func humaneOverload(function, signature string) string {
 
 // ruleType is a CEL type as declarations write it.
 func ruleType(t string) string {
-	return typeWords.Replace(t)
+	t = typeWords.Replace(t)
+	if of, ok := strings.CutPrefix(t, "list("); ok {
+		return "list of " + strings.TrimSuffix(of, ")")
+	}
+	if of, ok := strings.CutPrefix(t, "map(string, "); ok {
+		return "map of " + strings.TrimSuffix(of, ")")
+	}
+	return t
 }
 
 func ruleTypes(list string) string {
@@ -149,7 +165,7 @@ func ruleTypes(list string) string {
 
 var typeWords = strings.NewReplacer(
 	"google.protobuf.Timestamp", "timestamp", "google.protobuf.Duration", "duration",
-	"double", "number", "optional_type", "optional", "net.IP", "ip", "net.CIDR", "cidr", "!error!", "an error",
+	"double", "number", "optional_type", "optional", "net.IP", "ip", "net.CIDR", "cidr",
 )
 
 // quoteShort quotes at most 20 characters of s.

@@ -20,6 +20,7 @@ type nameCheck struct {
 	sb     *scopeBuilder
 	info   *ast.SourceInfo
 	locals []string
+	starts map[int64]common.Location // where the path that a node is part of begins
 	report func(loc common.Location, msg string)
 }
 
@@ -81,7 +82,29 @@ func (c *nameCheck) ident(e ast.Expr) {
 		c.errorf(e.ID(), "%q is a type; rules do not compare types", name)
 		return
 	}
-	c.errorf(e.ID(), "unknown %q%s", name, didYouMean(name, c.roots()))
+	c.unknownRoot(e.ID(), name)
+}
+
+// unknownRoot reports a name that stands alone, or begins a path.
+func (c *nameCheck) unknownRoot(id int64, name string) {
+	hint := didYouMean(name, c.roots())
+	if hint == "" {
+		var full []string
+		for _, root := range [...]string{rootResource, rootSubject, rootContext, rootAction, rootLists, "agent"} {
+			if c.scope.vars[root+"."+name] != nil {
+				full = append(full, root+"."+name)
+			}
+		}
+		switch {
+		case len(full) > 0:
+			hint = `, did you mean "` + full[0] + `"?`
+		case name == "grant", name == "everything":
+			hint = "; rules read no such entity"
+		default:
+			hint = "; a text stands in quotes"
+		}
+	}
+	c.errorf(id, "unknown %q%s", name, hint)
 }
 
 // example gives a member of root.
@@ -106,8 +129,25 @@ func (c *nameCheck) selection(e, operand ast.Expr) {
 		c.walk(operand)
 		return
 	}
-	if c.scope.vars[path[0]+"."+path[1]] == nil && path[0] != rootNow {
-		c.unknown(rootOf(e).ID(), path)
+	if path[0] == rootNow {
+		return
+	}
+	start := rootOf(e).ID()
+	if c.scope.vars[path[0]+"."+path[1]] == nil {
+		c.unknown(start, path)
+		return
+	}
+	// What stands next to the root must be selected, not looked up: it is a variable.
+	for part := e; part.Kind() != ast.IdentKind; {
+		operand, _, ok := entryOf(part)
+		if !ok { // has()
+			operand = part.AsSelect().Operand()
+		}
+		c.starts[part.ID()] = c.info.GetStartLocation(start)
+		if operand.Kind() == ast.IdentKind && part.Kind() == ast.CallKind {
+			c.errorf(start, "write %s.%s for %s[%q]", path[0], path[1], path[0], path[1])
+		}
+		part = operand
 	}
 }
 
@@ -128,7 +168,7 @@ func (c *nameCheck) unknown(id int64, path []string) {
 	root, member := path[0], path[1]
 	name := root + "." + member
 	if !isRoot(root) {
-		c.errorf(id, "unknown %q%s", root, didYouMean(root, c.roots()))
+		c.unknownRoot(id, root)
 		return
 	}
 	if elsewhere := c.declaredElsewhere(root, member); elsewhere != "" {
@@ -192,11 +232,20 @@ func (c *nameCheck) call(e ast.Expr) {
 			c.walk(target)
 		}
 	}
-	for _, arg := range call.Args() {
+	args, outer := call.Args(), len(c.locals)
+	if binds[name] && len(args) > 0 && args[0].Kind() == ast.IdentKind {
+		c.locals = append(c.locals, args[0].AsIdent())
+	}
+	for _, arg := range args {
 		c.walk(arg)
 	}
-	c.function(e.ID(), name, call)
+	c.locals = c.locals[:outer]
+	c.function(e.ID(), name)
 }
+
+// binds are the calls whose first argument names a variable, where they are no macros that
+// rules have: one error about them is enough.
+var binds = nameSet([]string{"all", "exists", "exists_one", "map", "filter", "optMap", "optFlatMap"})
 
 // optSelect checks x.?name: only an entry of a map can be asked for so.
 func (c *nameCheck) optSelect(e ast.Expr) {
@@ -214,7 +263,7 @@ func (c *nameCheck) optSelect(e ast.Expr) {
 	c.walk(operand)
 }
 
-func (c *nameCheck) function(id int64, name string, call ast.CallExpr) {
+func (c *nameCheck) function(id int64, name string) {
 	if why := unavailable[name]; why != "" {
 		c.errorf(id, "%s() is not available: %s", name, why)
 		return
@@ -223,8 +272,8 @@ func (c *nameCheck) function(id int64, name string, call ast.CallExpr) {
 		return
 	}
 	switch name {
-	case operators.Has, "all", "exists", "exists_one":
-		c.errorf(id, "%s() takes other arguments: %s", name, macroUsage[name])
+	case operators.Has, "all", "exists", "exists_one": // the macro has not matched
+		c.errorf(id, "%s() takes %s", name, macroUsage[name])
 		return
 	}
 	c.errorf(id, "unknown function %q%s", name, didYouMean(name, functionNames()))
@@ -234,10 +283,10 @@ func (c *nameCheck) function(id int64, name string, call ast.CallExpr) {
 var functionSpaces = [...]string{"math", "sets", "optional"}
 
 var macroUsage = map[string]string{
-	operators.Has: "has(resource.amount)",
-	"all":         `list.all(x, x > 0), on a list or a map`,
-	"exists":      `list.exists(x, x > 0), on a list or a map`,
-	"exists_one":  `list.exists_one(x, x > 0), on a list or a map`,
+	operators.Has: "a member such as resource.amount, an entry of a map such as agent.labels.role, or an entity such as session",
+	"all":         "a name and a condition: resource.items.all(x, x != \"\")",
+	"exists":      "a name and a condition: resource.items.exists(x, x != \"\")",
+	"exists_one":  "a name and a condition: resource.items.exists_one(x, x != \"\")",
 }
 
 func isFunction(env *cel.Env, name string) bool { return env.HasFunction(name) }

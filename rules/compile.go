@@ -64,7 +64,7 @@ func (c *compiler) defaults() {
 			var s slot
 			s.fill(a, a.Default)
 			if s.state != slotOK {
-				c.errs = append(c.errs, c.bundle.errorAt(a.Pos, "", "the default of "+a.Name+" is wrong: "+explainBad(a, a.Default)))
+				c.errs = append(c.errs, c.bundle.errorAt(a.Pos, "", "the default of "+a.Name+": "+explainBad(a, a.Default)))
 			}
 		}
 	}

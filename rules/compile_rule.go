@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -16,7 +17,8 @@ import (
 	"vigil/authz"
 )
 
-// rule is a compiled rule. It is immutable.
+// rule is a compiled rule. It is immutable but for the explainer, which the first
+// explanation makes.
 type rule struct {
 	source  *Rule
 	scope   *scope
@@ -24,10 +26,14 @@ type rule struct {
 	self    []string // the id alone, shared by every verdict that it decides alone
 	// needs are the slots that must be good before the expression runs, in order of their
 	// names, so that the same lack is named every time.
-	needs   []need
-	keys    []keyNeed
-	slots   []int // of the request's attributes it reads or asks for, sorted
+	needs []need
+	keys  []keyNeed
+	slots []int // of the request's attributes it reads or asks for, sorted
+	// fast is the condition as a closure, or nil where only CEL can run it.
+	fast    condition
 	program cel.Program
+
+	explainer atomic.Pointer[explainer] // nil until something asks for it
 
 	readsNow          bool
 	readsResourceID   bool
@@ -62,13 +68,18 @@ func (c *compiler) rule(r *Rule) *rule {
 		fail(1, 1, "the rule's variables: "+err.Error())
 		return nil
 	}
-	checked := c.check(r, s, fail)
+	checked, starts := c.check(r, s, fail)
 	if checked == nil || len(c.errs) > before {
 		return nil
 	}
 	made := &rule{source: r, scope: s, self: []string{r.ID}, classes: nameSet(r.Classes), subjects: nameSet(r.Subjects)}
 	info := checked.NativeRep().SourceInfo()
-	at := func(id int64) (line, column int) { return location(info.GetStartLocation(id)) }
+	at := func(id int64) (line, column int) {
+		if start, ok := starts[id]; ok {
+			return location(start)
+		}
+		return location(info.GetStartLocation(id))
+	}
 	c.forbidden(checked, func(id int64, msg string) {
 		line, column := at(id)
 		fail(line, column, msg)
@@ -95,53 +106,59 @@ func (c *compiler) rule(r *Rule) *rule {
 		fail(1, 1, humane(err.Error()))
 		return nil
 	}
+	made.fast = closureFor(s, checked)
 	return made
 }
 
 // check parses and type-checks r, reporting everything that is wrong. The result is nil
-// only where something was reported.
-func (c *compiler) check(r *Rule, s *scope, fail func(line, column int, msg string)) *cel.Ast {
-	if strings.TrimSpace(r.When) == "" {
+// only where something was reported. starts says where paths begin (see nameCheck).
+func (c *compiler) check(r *Rule, s *scope, fail func(line, column int, msg string)) (checked *cel.Ast, starts map[int64]common.Location) {
+	text := strings.TrimRight(r.When, " \t\r\n") // so that its end is on its last line
+	if text == "" {
 		fail(1, 1, "when is empty; write true for a rule that always applies")
-		return nil
+		return nil, nil
 	}
-	parsed, issues := s.env.Parse(r.When)
+	parsed, issues := s.env.Parse(text)
 	if issues.Err() != nil {
-		reportIssues(issues, fail)
-		return nil
+		reportIssues(text, issues, fail)
+		return nil, nil
 	}
-	names := &nameCheck{scope: s, sb: c.scopes, info: parsed.NativeRep().SourceInfo(), report: func(loc common.Location, msg string) {
+	starts = map[int64]common.Location{}
+	names := &nameCheck{scope: s, sb: c.scopes, info: parsed.NativeRep().SourceInfo(), starts: starts, report: func(loc common.Location, msg string) {
 		line, column := location(loc)
 		fail(line, column, msg)
 	}}
 	before := len(c.errs)
 	names.walk(parsed.NativeRep().Expr())
-	checked, issues := s.env.Check(parsed)
+	checked, issues = s.env.Check(parsed)
 	if issues.Err() != nil {
-		reportIssues(issues, fail)
+		reportIssues(text, issues, fail)
 		if len(c.errs) == before {
 			fail(1, 1, "this is no expression that rules can check")
 		}
-		return nil
+		return nil, nil
 	}
 	if len(c.errs) > before {
-		return nil
+		return nil, nil
 	}
 	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) {
 		fail(1, 1, "when must be a condition, and this is "+ruleType(cel.FormatCELType(t)))
-		return nil
+		return nil, nil
 	}
-	return checked
+	return checked, starts
 }
 
 // maxIssues is how many of CEL's complaints about one expression are told: after a syntax
 // error the rest is mostly noise.
 const maxIssues = 8
 
-func reportIssues(issues *cel.Issues, fail func(line, column int, msg string)) {
+func reportIssues(text string, issues *cel.Issues, fail func(line, column int, msg string)) {
 	told := 0
 	for _, issue := range issues.Errors() {
 		msg := humane(issue.Message)
+		if strings.HasPrefix(msg, "did not expect ") && wordBefore(text, issue.Location) == "not" {
+			msg = "write \"!\" for not"
+		}
 		if msg == "" || told == maxIssues {
 			continue
 		}
@@ -188,7 +205,7 @@ func (c *compiler) reads(r *Rule, made *rule, s *scope, checked *cel.Ast, at fun
 		tell := func(format string, args ...any) {
 			if !told[v.name] {
 				told[v.name] = true
-				line, column := at(startOf(checked, rd.id))
+				line, column := at(rd.id)
 				fail(line, column, fmt.Sprintf(format, args...))
 			}
 		}
@@ -243,16 +260,18 @@ func (c *compiler) reads(r *Rule, made *rule, s *scope, checked *cel.Ast, at fun
 	}
 }
 
-// startOf gives the node at which the path of node id begins, where there is one: that is
-// what an author looks for.
-func startOf(checked *cel.Ast, id int64) int64 {
-	start := id
-	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.ID() == id && pathOf(e) != nil {
-			start = rootOf(e).ID()
-		}
-	}))
-	return start
+// wordBefore gives the word that ends before loc.
+func wordBefore(text string, loc common.Location) string {
+	lines := strings.Split(text, "\n")
+	if loc.Line() < 1 || loc.Line() > len(lines) {
+		return ""
+	}
+	line := []rune(lines[loc.Line()-1])
+	words := strings.Fields(string(line[:min(max(loc.Column(), 0), len(line))]))
+	if len(words) == 0 {
+		return ""
+	}
+	return words[len(words)-1]
 }
 
 // truncated gives now as a rule with a granularity sees it, and when it next changes.

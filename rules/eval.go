@@ -87,20 +87,12 @@ func (s *scratch) ready(r *rule) bool {
 	}
 	for i := range r.keys {
 		k := &r.keys[i]
-		if sl := s.at(k.slot); sl.state == slotOK && !sl.hasEntry(k.key, s.standing(k.slot)) {
+		if sl := s.at(k.slot); sl.state == slotOK && !sl.hasEntry(k.key) {
 			s.failures = append(s.failures, failure{rule: r, slot: -1, key: k})
 			return false
 		}
 	}
 	return true
-}
-
-// standing gives the entity that a slot is a member of, or nil.
-func (s *scratch) standing(slot int) *authz.Standing {
-	if slot < firstEntitySlot || slot >= firstAttributeSlot {
-		return nil
-	}
-	return s.frame.Standings[entityKinds[(slot-firstEntitySlot)/len(entityMembers)]]
 }
 
 func (s *scratch) run(r *rule) (result outcome) {
@@ -119,6 +111,15 @@ func (s *scratch) run(r *rule) (result outcome) {
 	}
 	if !s.ready(r) {
 		return isFailed
+	}
+	if r.fast != nil {
+		switch r.fast(s) {
+		case yes:
+			return isTrue
+		case no:
+			return isFalse
+		}
+		// CEL says what the error is.
 	}
 	value, _, err := r.program.Eval(s)
 	switch {
@@ -247,12 +248,12 @@ func (s *scratch) describe(f *failure) authz.RuleError {
 	switch {
 	case f.key != nil:
 		e.Input = f.key.name
-		e.Message = e.Input + " is missing"
+		e.Message = e.Input + ": missing"
 	case f.slot >= firstEntitySlot && f.slot < firstAttributeSlot:
 		name := s.set.table.names[f.slot]
 		if f.bad {
 			e.Input = name
-			e.Message = fmt.Sprintf("%s has too many members for a rule", name)
+			e.Message = name + ": too many members for a rule"
 			break
 		}
 		kind, _, _ := strings.Cut(name, ".")
@@ -262,11 +263,11 @@ func (s *scratch) describe(f *failure) authz.RuleError {
 		e.Input = s.set.table.names[f.slot]
 		switch sl := s.at(f.slot); {
 		case sl.attr == nil:
-			e.Message = e.Input + " is not declared for this request"
+			e.Message = e.Input + ": not declared for this request"
 		case f.bad:
-			e.Message = e.Input + " " + explainBad(sl.attr, sl.attr.Value(s.frame.Request))
+			e.Message = e.Input + ": " + explainBad(sl.attr, sl.attr.Value(s.frame.Request))
 		default:
-			e.Message = e.Input + " is missing"
+			e.Message = e.Input + ": missing"
 		}
 	default:
 		e.Message = f.err

@@ -107,12 +107,13 @@ type slot struct {
 	epoch uint32
 	state slotState
 	typ   AttributeType
-	num   float64      // a number, or an int
-	whole int64        // an int, a bool (1 or 0), or a duration in nanoseconds
-	text  string       // a string; may alias the request's buffer
-	boxed ref.Val      // the value for CEL, once something asked for it
-	attr  *Attribute   // the declaration that this request's types have; nil for none
-	raw   *authz.Value // of an attribute: what came, or the default
+	num   float64         // a number, or an int
+	whole int64           // an int, a bool (1 or 0), or a duration in nanoseconds
+	text  string          // a string; may alias the request's buffer
+	boxed ref.Val         // the value for CEL, once something asked for it
+	attr  *Attribute      // the declaration that this request's types have; nil for none
+	raw   *authz.Value    // of an attribute: what came, or the default
+	of    *authz.Standing // of labels and scopes: the entity
 }
 
 // scratch is the working memory of one evaluation at a time. A Frame keeps it between
@@ -144,28 +145,34 @@ func (s *scratch) begin(p *Plan, f *Frame) {
 	s.denies, s.requires, s.allows, s.observed = s.denies[:0], s.requires[:0], s.allows[:0], s.observed[:0]
 	s.failures = s.failures[:0]
 	for _, b := range p.bound {
-		s.slots[b.slot] = slot{epoch: s.epoch, attr: b.attr}
+		s.slots[b.slot].reset(s.epoch, b.attr)
 	}
 	if p.subjectBound != nil {
 		for _, b := range p.subjectBound[f.Request.Subject.Type] {
-			s.slots[b.slot] = slot{epoch: s.epoch, attr: b.attr}
+			s.slots[b.slot].reset(s.epoch, b.attr)
 		}
 	}
+}
+
+// reset empties the slot. The values that it held are left where they are: nothing reads
+// them before the slot is filled again.
+func (sl *slot) reset(epoch uint32, attr *Attribute) {
+	sl.epoch, sl.state, sl.attr, sl.raw, sl.of, sl.boxed = epoch, slotUnset, attr, nil, nil, nil
 }
 
 // at gives the slot i, filled.
 func (s *scratch) at(i int) *slot {
 	sl := &s.slots[i]
-	if sl.epoch != s.epoch {
-		*sl = slot{epoch: s.epoch}
-	}
-	if sl.state == slotUnset {
+	if sl.epoch != s.epoch || sl.state == slotUnset {
 		s.fill(sl, i)
 	}
 	return sl
 }
 
 func (s *scratch) fill(sl *slot, i int) {
+	if sl.epoch != s.epoch {
+		sl.reset(s.epoch, nil)
+	}
 	switch i {
 	case slotSubjectID:
 		sl.setText(s.frame.Request.Subject.ID)
@@ -214,19 +221,15 @@ func (sl *slot) setMember(st *authz.Standing, member int) {
 	case memberAttested:
 		sl.setBool(st.Attested == authz.AttestPassed)
 	case memberLabels:
-		sl.state, sl.typ = slotOK, TypeMap
+		sl.state, sl.typ, sl.of = slotOK, TypeMap, st
 		if len(st.Labels) > maxLabels {
 			sl.state = slotBad
-			return
 		}
-		sl.boxed = types.NewStringStringMap(types.DefaultTypeAdapter, st.Labels)
 	case memberScopes:
-		sl.state, sl.typ = slotOK, TypeList
+		sl.state, sl.typ, sl.of = slotOK, TypeList, st
 		if len(st.Scopes) > maxScopes {
 			sl.state = slotBad
-			return
 		}
-		sl.boxed = types.NewStringList(types.DefaultTypeAdapter, st.Scopes)
 	}
 }
 

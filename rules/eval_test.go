@@ -89,4 +89,11 @@ func TestInvoice(t *testing.T) {
 	f.Request.Resource.Properties[0].Value = text("9000")
 	v = set.Plan("pay", "payment", "inv-88").Evaluate(f, "high-high")
 	t.Logf("%+v", v)
+	for _, amount := range []float64{4200, 9000} {
+		f.Request.Resource.Properties[0].Value = number(amount)
+		_, traces := set.Plan("pay", "payment", "inv-88").Explain(f, "high-high")
+		for _, tr := range traces {
+			t.Logf("%+v", tr)
+		}
+	}
 }

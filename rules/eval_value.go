@@ -131,9 +131,15 @@ var boxedInts = func() (boxed [128]ref.Val) {
 	return boxed
 }()
 
-// box makes the value for CEL. The slot is OK and is no timestamp, label or scope, which
-// are boxed from the first.
+// box makes the value for CEL. The slot is OK and is no timestamp, which is boxed from the
+// first.
 func (sl *slot) box() ref.Val {
+	if sl.of != nil {
+		if sl.typ == TypeMap {
+			return types.NewStringStringMap(types.DefaultTypeAdapter, sl.of.Labels)
+		}
+		return types.NewStringList(types.DefaultTypeAdapter, sl.of.Scopes)
+	}
 	switch sl.typ {
 	case TypeString:
 		return types.String(sl.text)
@@ -178,35 +184,32 @@ func boxElement(v *authz.Value, elem AttributeType) ref.Val {
 }
 
 // hasEntry says whether the slot, which is OK and holds a map, has an entry key. An entry
-// that is null is absent.
-func (sl *slot) hasEntry(key string, st *authz.Standing) bool {
-	if sl.raw != nil {
-		return authz.Object(sl.raw.Members).Get(key) != nil
+// that is null is none, but no such map is OK.
+func (sl *slot) hasEntry(key string) bool {
+	if sl.of != nil {
+		_, found := sl.of.Labels[key]
+		return found
 	}
-	if st == nil {
-		return false
-	}
-	_, found := st.Labels[key]
-	return found
+	return authz.Object(sl.raw.Members).Get(key) != nil
 }
 
 // explainBad says why v is not what a declares, without its content: it may be a secret.
 func explainBad(a *Attribute, v *authz.Value) string {
 	if v == nil || v.Kind == authz.Absent {
-		return "is required and missing"
+		return "required and missing"
 	}
 	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 	mismatch := "want " + article(a.typeName()) + ", got " + article(v.Kind.String())
 	switch a.Type {
 	case TypeString:
 		if v.Kind == authz.String {
-			return fmt.Sprintf("has %d bytes, more than %d", len(v.Str), a.maxSize())
+			return fmt.Sprintf("%d bytes, more than %d", len(v.Str), a.maxSize())
 		}
 	case TypeInt, TypeNumber:
 		switch {
 		case v.Kind != authz.Number:
 		case !isFinite(v.Num):
-			return "is no finite number"
+			return "no finite number"
 		case a.Type == TypeInt && !isInt(v):
 			return number(v.Num) + " is no integer within 2^53"
 		case a.Min != nil && v.Num < *a.Min:
@@ -225,18 +228,18 @@ func explainBad(a *Attribute, v *authz.Value) string {
 	case TypeList, TypeMap:
 		if v.Kind == authz.List && a.Type == TypeList || v.Kind == authz.Map && a.Type == TypeMap {
 			if len(v.Members) > a.maxSize() {
-				return fmt.Sprintf("has %d members, more than %d", len(v.Members), a.maxSize())
+				return fmt.Sprintf("%d members, more than %d", len(v.Members), a.maxSize())
 			}
 			for i := range v.Members {
 				m := &v.Members[i]
 				if len(m.Name) > defaultMaxString {
-					return fmt.Sprintf("a key has %d bytes, more than %d", len(m.Name), defaultMaxString)
+					return fmt.Sprintf("a key of %d bytes, more than %d", len(m.Name), defaultMaxString)
 				}
 				if elementFits(&m.Value, a.Elem) {
 					continue
 				}
 				if a.Elem == TypeString && m.Value.Kind == authz.String {
-					return fmt.Sprintf("member %d has %d bytes, more than %d", i, len(m.Value.Str), defaultMaxString)
+					return fmt.Sprintf("member %d: %d bytes, more than %d", i, len(m.Value.Str), defaultMaxString)
 				}
 				return fmt.Sprintf("member %d: want %s, got %s", i, article(typeNames[a.Elem]), article(m.Value.Kind.String()))
 			}

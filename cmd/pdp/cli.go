@@ -6,14 +6,17 @@ Start with "pdp serve", ask with "pdp decide", stop an agent with "pdp signal qu
 
 // commands is the whole command line.
 type commands struct {
+	Serve     serveCmd     `cmd:"" help:"Run the decision engine."`
 	Config    configCmd    `cmd:"" help:"Check a configuration."`
-	Status    statusCmd    `cmd:"" help:"Say how a running engine is."`
+	Status    statusCmd    `cmd:"" help:"Say how a running engine is. Exit 1 while it makes no decisions."`
 	Rules     rulesCmd     `cmd:"" help:"Check, test and seal rules."`
 	Decide    decideCmd    `cmd:"" help:"Ask for a decision. Exit 0 for allow, 1 otherwise."`
 	Explain   explainCmd   `cmd:"" help:"Say how a decision comes about, gate by gate and rule by rule."`
 	Decisions decisionsCmd `cmd:"" help:"List recent decisions that were not an allow."`
 	Signal    signalCmd    `cmd:"" help:"Send a risk signal: quarantine, revoke, register and the like."`
 	Entity    entityCmd    `cmd:"" help:"Say what is known of agents, users, sessions and the like."`
+	Snapshot  snapshotCmd  `cmd:"" help:"Save posture to a file, or put a saved one into a data folder."`
+	Journal   journalCmd   `cmd:"" help:"Look after the embedded signal log of a stopped engine."`
 	Token     tokenCmd     `cmd:"" help:"Make credentials for clients."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
@@ -69,5 +72,5 @@ func (f *settingFlags) byPath() map[string]string {
 }
 
 type configFile struct {
-	Config string `short:"c" help:"Configuration file." env:"VIGIL_CONFIG" type:"path"`
+	Config string `short:"c" help:"Configuration file." env:"VIGIL_CONFIG"`
 }

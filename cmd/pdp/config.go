@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"vigil/engine"
@@ -24,6 +28,7 @@ type config struct {
 	MaxBody     int64         // bytes of a request to the decision port
 	Drain       time.Duration // how long a stopping process goes on answering
 	Unavailable string        // "error": 503 when no decision can be made; "deny": 200 with decision false
+	PublicURL   string        // https URL of the decision port in its metadata; "" for that of the request
 	Anonymous   string        // who may ask for decisions without a credential: "loopback" or "none"
 
 	Control portConfig
@@ -126,7 +131,7 @@ func loadConfig(file string, env environment, flags map[string]string) (*config,
 	if file != "" {
 		data, err := readBounded(file, maxConfig)
 		if err != nil {
-			return nil, problems{{Where: file, Message: plainOSError(err)}}
+			return nil, problems{{file, plainOSError(err)}}
 		}
 		all = append(all, c.readYAML(file, data)...)
 	}
@@ -134,6 +139,7 @@ func loadConfig(file string, env environment, flags map[string]string) (*config,
 	all = append(all, c.readFlags(flags)...)
 	all = append(all, c.check()...)
 	if len(all) > 0 {
+		all.sort(file)
 		return nil, all
 	}
 	return c, nil
@@ -178,4 +184,20 @@ func (ps problems) Error() string {
 
 func (ps *problems) add(where, format string, args ...any) {
 	*ps = append(*ps, problem{Where: where, Message: fmt.Sprintf(format, args...)})
+}
+
+// sort puts what is wrong with file first, by line and column.
+func (ps problems) sort(file string) {
+	place := func(p problem) (line, column int) {
+		rest, ok := strings.CutPrefix(p.Where, file+":")
+		if _, err := fmt.Sscanf(rest, "%d:%d", &line, &column); !ok || err != nil {
+			return math.MaxInt, 0
+		}
+		return line, column
+	}
+	slices.SortStableFunc(ps, func(a, b problem) int {
+		la, ca := place(a)
+		lb, cb := place(b)
+		return cmp.Or(cmp.Compare(la, lb), cmp.Compare(ca, cb))
+	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -49,6 +50,7 @@ var settings = []setting{
 	{path: "decision.drain", set: func(c *config, v string) error { return duration(&c.Drain, v, 0, 10*time.Minute) }},
 	{path: "decision.unavailable", set: func(c *config, v string) error { return oneOf(&c.Unavailable, v, "error", "deny") }},
 	{path: "decision.anonymous", set: func(c *config, v string) error { return oneOf(&c.Anonymous, v, "loopback", "none") }},
+	{path: "decision.public_url", set: func(c *config, v string) error { return publicURL(&c.PublicURL, v) }},
 	{path: "decision.hosts", list: true, set: func(c *config, v string) error { return hostNames(&c.Decision.Hosts, v) }},
 
 	{path: "control.listen", set: func(c *config, v string) error { return listenAddress(&c.Control.Listen, v) }},
@@ -184,6 +186,16 @@ func hostNames(dst *[]string, v string) error {
 		names = append(names, name)
 	}
 	*dst = names
+	return nil
+}
+
+// publicURL is the identifier of a decision point (AuthZEN 1.0, section 9.1).
+func publicURL(dst *string, v string) error {
+	u, err := url.Parse(v)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.ContainsAny(v, "?#") || strings.HasSuffix(v, "/") {
+		return fmt.Errorf("want an https URL without query, fragment and trailing slash, not %q", v)
+	}
+	*dst = v
 	return nil
 }
 

@@ -33,7 +33,6 @@ func (c *config) readYAML(file string, data []byte) problems {
 		r.bad(version, "this is version %q of the format; this program reads version 1", version.Value)
 	}
 	r.section(root, "")
-	slices.SortStableFunc(r.problems, func(a, b problem) int { return comparePlaces(a.Where, b.Where) })
 	return r.problems
 }
 
@@ -217,23 +216,4 @@ func keysOf(path string) []string {
 		}
 	}
 	return keys
-}
-
-// comparePlaces orders "file:line:column" by number.
-func comparePlaces(a, b string) int {
-	var la, ca, lb, cb int
-	scanPlace(a, &la, &ca)
-	scanPlace(b, &lb, &cb)
-	if la != lb {
-		return la - lb
-	}
-	return ca - cb
-}
-
-func scanPlace(place string, line, column *int) {
-	parts := strings.Split(place, ":")
-	if len(parts) >= 3 {
-		fmt.Sscan(parts[len(parts)-2], line)
-		fmt.Sscan(parts[len(parts)-1], column)
-	}
 }

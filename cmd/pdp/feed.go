@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,16 +13,47 @@ import (
 
 // feed keeps an applier following a log, and says how old the view is.
 type feed struct {
-	applier *signals.Applier
-	log     signals.Log
-	kind    string
-	now     func() authz.Instant
-	logger  *slog.Logger
+	kind   string
+	now    func() authz.Instant
+	logger *slog.Logger
+
+	// applier and log are set by attach, which then stores attached. Until then only Age
+	// and wrong may be called.
+	applier  *signals.Applier
+	log      signals.Log
+	attached atomic.Bool
 
 	// brokenAt is when the applier stopped for a fault, or 0 while it follows. A journal
 	// is written by this process alone, so that its view is never old while it follows.
 	// Decisions load it; it orders nothing.
 	brokenAt atomic.Int64
+}
+
+// attach gives the feed what it follows.
+func (f *feed) attach(applier *signals.Applier, log signals.Log) {
+	f.applier, f.log = applier, log
+	f.attached.Store(true)
+}
+
+// wrong says what is wrong, in words that are fit for anyone; the log has the details.
+func (f *feed) wrong() []string {
+	if !f.attached.Load() {
+		return nil
+	}
+	var all []string
+	if f.applier.Err() != nil {
+		all = append(all, "the signal feed is broken")
+	}
+	if f.log.Health() != nil {
+		all = append(all, "the signal log cannot take signals")
+	}
+	return all
+}
+
+// WaitFor waits until the view is at least as new as token, which may be gone after the
+// call.
+func (f *feed) WaitFor(ctx context.Context, token string) error {
+	return f.applier.WaitApplied(ctx, strings.Clone(token))
 }
 
 func (f *feed) Progress() signals.Progress { return f.applier.Progress() }

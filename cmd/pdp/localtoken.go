@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -49,7 +51,7 @@ func tokenFileFor(dir, address string) string {
 // writeLocalToken leaves token in the data folder and the runtime folder and gives the
 // files that it wrote. Not having a runtime folder is no error: the file in the data
 // folder can be named with --token-file.
-func writeLocalToken(env environment, dataDir, address, token string) ([]string, error) {
+func writeLocalToken(env environment, dataDir string, address net.Addr, token string) ([]string, error) {
 	first := filepath.Join(dataDir, localTokenName)
 	if err := writePrivate(first, token); err != nil {
 		return nil, err
@@ -59,11 +61,24 @@ func writeLocalToken(env environment, dataDir, address, token string) ([]string,
 	if dir == "" || os.MkdirAll(dir, 0o700) != nil || checkPrivate(dir) != nil {
 		return written, nil
 	}
-	second := tokenFileFor(dir, address)
+	second := tokenFileFor(dir, reachable(address))
 	if writePrivate(second, token) == nil {
 		written = append(written, second)
 	}
 	return written, nil
+}
+
+// reachable gives the address at which this machine reaches a listener.
+func reachable(address net.Addr) string {
+	switch a := address.(type) {
+	case *net.UnixAddr:
+		return "unix:" + a.Name
+	case *net.TCPAddr:
+		if a.IP.IsUnspecified() {
+			return net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port))
+		}
+	}
+	return address.String()
 }
 
 // writePrivate replaces the file name whole, readable by its owner only.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,9 +13,10 @@ import (
 )
 
 type rulesCmd struct {
-	Check rulesCheckCmd `cmd:"" help:"Load rules as serve would, and say everything that is wrong with them."`
-	Test  rulesTestCmd  `cmd:"" help:"Run the tests that stand beside the rules. Exit 1 when one fails."`
-	Seal  rulesSealCmd  `cmd:"" help:"Write the SHA-256 of the files into bundle.yaml."`
+	Check  rulesCheckCmd  `cmd:"" help:"Load rules as serve would, and say everything that is wrong with them."`
+	Test   rulesTestCmd   `cmd:"" help:"Run the tests that stand beside the rules. Exit 1 when one fails."`
+	Schema rulesSchemaCmd `cmd:"" help:"Print or write the JSON Schemas of the files, for editors."`
+	Seal   rulesSealCmd   `cmd:"" help:"Write the SHA-256 of the files into bundle.yaml."`
 }
 
 type rulesCheckCmd struct {
@@ -83,6 +85,34 @@ func inDir(dir string, errs rules.Errors) rules.Errors {
 		all[i] = e
 	}
 	return all
+}
+
+type rulesSchemaCmd struct {
+	File string `arg:"" optional:"" help:"Print only this one. Without it, their names."`
+	Out  string `help:"Write all of them into this folder." placeholder:"DIR"`
+}
+
+func (c *rulesSchemaCmd) Run(a *app) error {
+	var names []string
+	for _, schema := range rules.Schema() {
+		names = append(names, schema.Name)
+		switch {
+		case c.Out != "":
+			if err := os.WriteFile(filepath.Join(c.Out, schema.Name), schema.JSON, 0o644); err != nil {
+				return badInput("%s: %s", filepath.Join(c.Out, schema.Name), plainOSError(err))
+			}
+		case c.File == schema.Name:
+			_, err := a.stdout.Write(schema.JSON)
+			return err
+		}
+	}
+	if c.File != "" {
+		return badInput("there is no schema %q%s", c.File, didYouMean(c.File, names))
+	}
+	if c.Out == "" {
+		fmt.Fprintln(a.stdout, strings.Join(names, "\n"))
+	}
+	return nil
 }
 
 type rulesSealCmd struct {

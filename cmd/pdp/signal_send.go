@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -103,19 +101,7 @@ func (a *app) confirm(f *signalFlags, d *draft) error {
 	if question == "" {
 		return nil
 	}
-	if !a.interactive {
-		return &failure{code: exitInput, err: fmt.Errorf("%s", question), hint: "Say --yes to do it."}
-	}
-	fmt.Fprintf(a.stderr, "%s Go on? [y/N] ", question)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
-	if err != nil {
-		fmt.Fprintln(a.stderr)
-		return &failure{code: exitInput, err: errors.New("nobody answered; nothing was sent"), hint: "Say --yes to do it."}
-	}
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-		return &failure{code: exitInput, err: fmt.Errorf("nothing was sent")}
-	}
-	return nil
+	return a.ask(false, question)
 }
 
 func verb(t signals.Type) string { return strings.ReplaceAll(string(t), "_", "-") }

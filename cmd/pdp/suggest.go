@@ -12,12 +12,15 @@ func didYouMean(given string, known []string) string {
 }
 
 // nearest gives up to n of the known words that are within a third of given's length
-// (at least 2 edits) of it, nearest first; ties stay in the order of known.
+// of it in edits (at least 2; 1 where given has three letters or fewer), nearest first; ties stay in the order of known.
 func nearest(given string, known []string, n int) []string {
 	if len(given) > 256 {
 		return nil
 	}
 	limit := max(2, len(given)/3)
+	if len(given) <= 3 {
+		limit = 1
+	}
 	found := make([][]string, limit+1)
 	for _, word := range known {
 		d := editDistance(strings.ToLower(given), strings.ToLower(word), limit)

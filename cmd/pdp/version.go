@@ -23,17 +23,29 @@ func version() string {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	revision, changed := "", ""
+	if rev := revision(); rev != "" {
+		return "devel-" + rev
+	}
+	return "devel"
+}
+
+// revision is the commit that the binary was built from, or "".
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	rev, changed := "", ""
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
+			rev = s.Value[:min(12, len(s.Value))]
 		case s.Key == "vcs.modified" && s.Value == "true":
 			changed = "+changed"
 		}
 	}
-	if revision == "" {
-		return "devel"
+	if rev == "" {
+		return ""
 	}
-	return "devel-" + revision + changed
+	return rev + changed
 }

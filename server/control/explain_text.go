@@ -27,7 +27,11 @@ func RenderExplanation(w io.Writer, x *ExplainResponse) error {
 		if !g.OK {
 			verdict = "STOP"
 		}
-		line := []string{"gate  " + g.Gate, verdict, strings.TrimSpace(g.Entity + "  " + g.Detail)}
+		what := g.Detail
+		if !strings.Contains(what, g.Entity) {
+			what = g.Entity + "  " + what
+		}
+		line := []string{"gate  " + g.Gate, verdict, what}
 		fmt.Fprintln(table, strings.TrimRight(strings.Join(cells(line), "\t"), "\t"))
 	}
 	_ = table.Flush() // writes to b

@@ -174,6 +174,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+	last   bool // the connection ends with it
 }
 
 func (p *port) call(c call) reply {
@@ -237,7 +238,7 @@ func (p *port) read(conn net.Conn, r *bufio.Reader, method string) reply {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return reply{res.StatusCode, res.Header, string(body)}
+	return reply{res.StatusCode, res.Header, string(body), res.Close}
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
