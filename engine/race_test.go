@@ -99,7 +99,7 @@ func rounds(t *testing.T, n int) int {
 func TestNoAllowAfterAcknowledgedRevocation(t *testing.T) {
 	for _, mode := range []CacheMode{CacheOn, CacheOff, CacheVerify} {
 		t.Run(fmt.Sprint("cache mode ", mode), func(t *testing.T) {
-			decisions, contradictions, stale := race(t, Config{Cache: mode, CacheEntries: 64}, rounds(t, 300_000))
+			decisions, contradictions, stale := race(t, Config{Cache: mode, CacheEntries: 64}, rounds(t, 150_000))
 			t.Logf("%d decisions, %d stale allows, %d contradictions", decisions, stale, contradictions)
 			if contradictions != 0 {
 				t.Errorf("%d of %d decisions contradict an acknowledged signal, %d of them are stale allows", contradictions, decisions, stale)
@@ -160,7 +160,7 @@ func tornReads(t *testing.T, mode CacheMode, n int) (decisions, torn int64) {
 
 func TestNoDecisionIsTrueOfNoInstant(t *testing.T) {
 	for _, mode := range []CacheMode{CacheOn, CacheOff} {
-		decisions, torn := tornReads(t, mode, rounds(t, 30_000))
+		decisions, torn := tornReads(t, mode, rounds(t, 12_000))
 		t.Logf("cache mode %d: %d decisions, %d of no instant", mode, decisions, torn)
 		if torn != 0 {
 			t.Errorf("cache mode %d: %d of %d decisions are true of no instant", mode, torn, decisions)
@@ -230,9 +230,9 @@ func TestABatchIsTrueOfOneInstant(t *testing.T) {
 			}
 			group.Go(func() {
 				defer done.Store(true)
-				n := 20_000
+				n := 10_000
 				if exactlyOne {
-					n = 1000 // each is a hundred times the work
+					n = 300 // each is a hundred times the work
 				}
 				for i := range rounds(t, n) {
 					flip(store, i+1, start+authz.Instant(i+1), keys[0], keys[1])
