@@ -1,0 +1,173 @@
+package decision
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// authority signs certificates for tests.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	a := &authority{t: t}
+	a.key, a.cert, _ = a.issue(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	return a
+}
+
+func (a *authority) issue(template *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate, []byte) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.Subject = pkix.Name{CommonName: "test"}
+	template.NotBefore = time.Now().Add(-time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(time.Hour)
+	}
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return key, cert, der
+}
+
+func (a *authority) caller(id string, until time.Time) tls.Certificate {
+	uri, _ := url.Parse(id)
+	key, _, der := a.issue(&x509.Certificate{URIs: []*url.URL{uri}, NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func (a *authority) write(name, kind string, der []byte) string {
+	path := filepath.Join(a.t.TempDir(), name)
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	return path
+}
+
+func TestCertificatesIdentifyCallers(t *testing.T) {
+	ours, theirs := newAuthority(t), newAuthority(t)
+	key, _, der := ours.issue(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := TLSConfig(ours.write("cert.pem", "CERTIFICATE", der), ours.write("key.pem", "EC PRIVATE KEY", keyDER), ours.write("ca.pem", "CERTIFICATE", ours.cert.Raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPort(t, nil)
+	ln, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.addr = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- p.ServeTLS(ln, cfg) }()
+	defer func() {
+		p.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+
+	roots := x509.NewCertPool()
+	roots.AddCert(ours.cert)
+	dial := func(most uint16, certs ...tls.Certificate) (*tls.Conn, error) {
+		return tls.Dial("tcp", p.addr, &tls.Config{RootCAs: roots, Certificates: certs, MaxVersion: most, ClientSessionCache: tls.NewLRUClientSessionCache(1)})
+	}
+	none := []string{"Authorization: -"}
+	const gateway = "spiffe://prod.example/gw"
+	for _, c := range []struct {
+		name   string
+		certs  []tls.Certificate
+		header []string
+		status int
+	}{
+		{"certificate", []tls.Certificate{ours.caller(gateway, time.Time{})}, none, 200},
+		{"stranger", []tls.Certificate{ours.caller("spiffe://prod.example/other", time.Time{})}, none, 401},
+		{"nothing", nil, none, 401},
+		{"token", nil, nil, 200},
+		{"certificate and a wrong token", []tls.Certificate{ours.caller(gateway, time.Time{})}, []string{"Authorization: Bearer x"}, 401},
+	} {
+		for range 2 { // a second connection is not resumed into another identity
+			conn, err := dial(0, c.certs...)
+			if err != nil {
+				t.Fatal(c.name, err)
+			}
+			r := bufio.NewReader(conn)
+			for range 2 {
+				if got := p.exchange(conn, r, call{body: goodBody, header: c.header}); got.status != c.status {
+					t.Errorf("%s: %+v", c.name, got)
+				}
+			}
+			if conn.ConnectionState().Version != tls.VersionTLS13 || conn.ConnectionState().DidResume {
+				t.Error("not TLS 1.3, or resumed")
+			}
+			conn.Close()
+		}
+	}
+
+	// A certificate of another authority does not even connect.
+	conn, err := dial(0, theirs.caller(gateway, time.Time{}))
+	if err == nil {
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err = conn.Read(make([]byte, 1)); err == nil {
+			t.Error("a certificate of a foreign authority was taken")
+		}
+		conn.Close()
+	}
+	if _, err := dial(tls.VersionTLS11); err == nil {
+		t.Error("TLS 1.1 was taken")
+	}
+
+	// The connection outlives the certificate: the identity does not.
+	short, err := dial(0, ours.caller(gateway, time.Now().Add(2*time.Second)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer short.Close()
+	r := bufio.NewReader(short)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		got := p.exchange(short, r, call{body: goodBody, header: none})
+		if got.status == 401 && got.last {
+			break
+		}
+		if got.status != 200 || time.Now().After(deadline) {
+			t.Fatal(got)
+		}
+	}
+}
+
+func TestTLSConfigNamesWhatIsWrong(t *testing.T) {
+	if _, err := TLSConfig("/nowhere.pem", "/nowhere.key", ""); err == nil {
+		t.Error("no error")
+	}
+}
