@@ -53,7 +53,6 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ExpressionNodeLimit(maxExpressionNodes),
 		cel.ParserErrorRecoveryLimit(4),
 		cel.RegexProgramSizeLimit(maxRegexProgram),
-		cel.CostModelVersion(1),
 		cel.ASTValidators(
 			cel.ValidateDurationLiterals(),
 			cel.ValidateTimestampLiterals(),

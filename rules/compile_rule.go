@@ -57,22 +57,29 @@ type keyNeed struct {
 	name string // "agent.labels.role"
 }
 
-// rule compiles r, or notes what is wrong with it and gives nil.
-func (c *compiler) rule(r *Rule) *rule {
-	before := len(c.errs)
-	fail := func(line, column int, msg string) {
-		c.errs = append(c.errs, c.bundle.whenError(r, line, column, msg))
-	}
-	s, err := c.scopes.scopeOf(r)
-	if err != nil {
-		fail(1, 1, "the rule's variables: "+err.Error())
+// ruleCompiler compiles one rule and gathers what is wrong with it. What it shares with
+// others it only reads.
+type ruleCompiler struct {
+	bundle *Bundle
+	scopes *scopeBuilder
+	scope  *scope
+	rule   *Rule
+	errs   []Error
+}
+
+// fail notes an error at a place in the expression, both from 1.
+func (c *ruleCompiler) fail(line, column int, format string, args ...any) {
+	c.errs = append(c.errs, c.bundle.whenError(c.rule, line, column, fmt.Sprintf(format, args...)))
+}
+
+// compile gives the rule, or nil where it noted what is wrong.
+func (c *ruleCompiler) compile() *rule {
+	checked, starts := c.check()
+	if checked == nil {
 		return nil
 	}
-	checked, starts := c.check(r, s, fail)
-	if checked == nil || len(c.errs) > before {
-		return nil
-	}
-	made := &rule{source: r, scope: s, self: []string{r.ID}, classes: nameSet(r.Classes), subjects: nameSet(r.Subjects)}
+	r := c.rule
+	made := &rule{source: r, scope: c.scope, self: []string{r.ID}, classes: nameSet(r.Classes), subjects: nameSet(r.Subjects)}
 	info := checked.NativeRep().SourceInfo()
 	at := func(id int64) (line, column int) {
 		if start, ok := starts[id]; ok {
@@ -80,69 +87,68 @@ func (c *compiler) rule(r *Rule) *rule {
 		}
 		return location(info.GetStartLocation(id))
 	}
-	c.forbidden(checked, func(id int64, msg string) {
-		line, column := at(id)
-		fail(line, column, msg)
-	})
-	c.reads(r, made, s, checked, at, fail)
+	c.forbidden(checked, at)
+	c.reads(made, checked, at)
 	if made.readsNow && r.Granularity <= 0 {
-		fail(1, 1, "the rule reads now, so it needs a granularity, such as granularity: 1m: its decisions are kept until now's next multiple of it")
+		c.fail(1, 1, "the rule reads now, so it needs a granularity, such as granularity: 1m: its decisions are kept until now's next multiple of it")
 	}
-	worst, err := worstCost(s, checked)
+	worst, err := worstCost(c.scope, checked)
 	if err != nil {
-		fail(1, 1, "its cost cannot be computed: "+err.Error())
+		c.fail(1, 1, "its cost cannot be computed: %v", err)
 	} else if worst > MaxRuleCost && worst != math.MaxUint64 {
-		fail(1, 1, fmt.Sprintf("its worst case costs %d, more than the %d of a rule; declare a smaller max for the strings, lists and maps that it reads", worst, MaxRuleCost))
+		c.fail(1, 1, "its worst case costs %d, more than the %d of a rule; declare a smaller max for the strings, lists and maps that it reads", worst, MaxRuleCost)
 	}
-	if len(c.errs) > before {
+	if len(c.errs) > 0 {
 		return nil
 	}
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	if worst == math.MaxUint64 {
 		options = append(options, cel.CostLimit(MaxRuleCost))
 	}
-	made.program, err = s.env.Program(checked, options...)
+	made.program, err = c.scope.env.Program(checked, options...)
 	if err != nil {
-		fail(1, 1, humane(err.Error()))
+		c.fail(1, 1, "%s", humane(err.Error()))
 		return nil
 	}
-	made.fast = closureFor(s, checked)
+	made.fast = closureFor(c.scope, checked)
 	return made
 }
 
-// check parses and type-checks r, reporting everything that is wrong. The result is nil
-// only where something was reported. starts says where paths begin (see nameCheck).
-func (c *compiler) check(r *Rule, s *scope, fail func(line, column int, msg string)) (checked *cel.Ast, starts map[int64]common.Location) {
-	text := strings.TrimRight(r.When, " \t\r\n") // so that its end is on its last line
+// check parses and type-checks the expression, noting everything that is wrong. The result
+// is nil only where something was. starts says where paths begin (see nameCheck).
+func (c *ruleCompiler) check() (checked *cel.Ast, starts map[int64]common.Location) {
+	text := strings.TrimRight(c.rule.When, " \t\r\n") // so that its end is on its last line
 	if text == "" {
-		fail(1, 1, "when is empty; write true for a rule that always applies")
+		c.fail(1, 1, "when is empty; write true for a rule that always applies")
 		return nil, nil
 	}
-	parsed, issues := s.env.Parse(text)
+	parsed, issues := c.scope.env.Parse(text)
 	if issues.Err() != nil {
-		reportIssues(text, issues, fail)
+		c.reportIssues(text, issues)
 		return nil, nil
 	}
 	starts = map[int64]common.Location{}
-	names := &nameCheck{scope: s, sb: c.scopes, info: parsed.NativeRep().SourceInfo(), starts: starts, report: func(loc common.Location, msg string) {
-		line, column := location(loc)
-		fail(line, column, msg)
-	}}
-	before := len(c.errs)
+	names := &nameCheck{
+		scope: c.scope, sb: c.scopes, info: parsed.NativeRep().SourceInfo(), starts: starts,
+		report: func(loc common.Location, msg string) {
+			line, column := location(loc)
+			c.fail(line, column, "%s", msg)
+		},
+	}
 	names.walk(parsed.NativeRep().Expr())
-	checked, issues = s.env.Check(parsed)
+	checked, issues = c.scope.env.Check(parsed)
 	if issues.Err() != nil {
-		reportIssues(text, issues, fail)
-		if len(c.errs) == before {
-			fail(1, 1, "this is no expression that rules can check")
+		c.reportIssues(text, issues)
+		if len(c.errs) == 0 {
+			c.fail(1, 1, "this is no expression that rules can check")
 		}
 		return nil, nil
 	}
-	if len(c.errs) > before {
+	if len(c.errs) > 0 {
 		return nil, nil
 	}
 	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) {
-		fail(1, 1, "when must be a condition, and this is "+ruleType(cel.FormatCELType(t)))
+		c.fail(1, 1, "when must be a condition, and this is %s", ruleType(cel.FormatCELType(t)))
 		return nil, nil
 	}
 	return checked, starts
@@ -152,7 +158,7 @@ func (c *compiler) check(r *Rule, s *scope, fail func(line, column int, msg stri
 // error the rest is mostly noise.
 const maxIssues = 8
 
-func reportIssues(text string, issues *cel.Issues, fail func(line, column int, msg string)) {
+func (c *ruleCompiler) reportIssues(text string, issues *cel.Issues) {
 	told := 0
 	for _, issue := range issues.Errors() {
 		msg := humane(issue.Message)
@@ -164,15 +170,19 @@ func reportIssues(text string, issues *cel.Issues, fail func(line, column int, m
 		}
 		told++
 		line, column := location(issue.Location)
-		fail(line, column, msg)
+		c.fail(line, column, "%s", msg)
 		if strings.HasPrefix(issue.Message, "Syntax error:") {
 			return
 		}
 	}
 }
 
-// forbidden reports what the type check lets through and rules do not have.
-func (c *compiler) forbidden(checked *cel.Ast, fail func(id int64, msg string)) {
+// forbidden notes what the type check lets through and rules do not have.
+func (c *ruleCompiler) forbidden(checked *cel.Ast, at func(int64) (line, column int)) {
+	fail := func(id int64, msg string) {
+		line, column := at(id)
+		c.fail(line, column, "%s", msg)
+	}
 	rep := checked.NativeRep()
 	ast.PreOrderVisit(rep.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() != ast.CallKind {
@@ -194,9 +204,10 @@ func literalPattern(call ast.CallExpr) bool {
 	return len(args) > 0 && args[len(args)-1].Kind() == ast.LiteralKind
 }
 
-// reads fills in what the rule reads, and reports unguarded optional attributes and
+// reads fills in what the rule reads, and notes unguarded optional attributes and
 // attributes whose declarations disagree.
-func (c *compiler) reads(r *Rule, made *rule, s *scope, checked *cel.Ast, at func(int64) (int, int), fail func(line, column int, msg string)) {
+func (c *ruleCompiler) reads(made *rule, checked *cel.Ast, at func(int64) (line, column int)) {
+	s := c.scope
 	needs := map[string]*need{} // by variable
 	keys := map[string]keyNeed{}
 	told := map[string]bool{}
@@ -206,7 +217,7 @@ func (c *compiler) reads(r *Rule, made *rule, s *scope, checked *cel.Ast, at fun
 			if !told[v.name] {
 				told[v.name] = true
 				line, column := at(rd.id)
-				fail(line, column, fmt.Sprintf(format, args...))
+				c.fail(line, column, format, args...)
 			}
 		}
 		if v.conflict != "" {
