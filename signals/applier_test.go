@@ -403,8 +403,12 @@ func TestWaitApplied(t *testing.T) {
 		if err := w.applier.WaitApplied(ctx, of(1)); !errors.Is(err, ErrOverloaded) {
 			t.Errorf("the third: %v", err)
 		}
+		before := time.Now()
 		gate <- struct{}{}
 		all.Wait()
+		if waited := time.Since(before); waited != 0 {
+			t.Errorf("they were told %v after it was in force", waited)
+		}
 		left, cancel := context.WithCancel(ctx)
 		cancel()
 		if err := w.applier.WaitApplied(left, of(2)); !errors.Is(err, ErrPastHead) {
@@ -416,6 +420,22 @@ func TestWaitApplied(t *testing.T) {
 	})
 }
 
+// TestAWaiterThatComesLateIsNotForgotten: between its look at the position and its place
+// among the waiters, the position may have been reached, with nobody left to wake it.
+func TestAWaiterThatComesLateIsNotForgotten(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	w.push(t, boss, signalJSON("taint"))
+	late := &waiter{at: Positions{0: 1}, done: make(chan struct{})}
+	if err := w.applier.enlist(late); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-late.done:
+	default:
+		t.Error("it waits for what is there")
+	}
+}
+
 func TestRunIsForOneLogAndOneGoroutine(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	ctx := context.Background()
@@ -423,6 +443,7 @@ func TestRunIsForOneLogAndOneGoroutine(t *testing.T) {
 		t.Errorf("twice: %v", err)
 	}
 	w.push(t, boss, signalJSON("taint"))
+	w.push(t, boss, signalJSON("taint", id("2")))
 	w.stop()
 	if w.err != nil || w.applier.Err() != nil {
 		t.Errorf("told to end, it says %v, %v", w.err, w.applier.Err())
@@ -434,7 +455,11 @@ func TestRunIsForOneLogAndOneGoroutine(t *testing.T) {
 		t.Errorf("with a hole: %v", err)
 	}
 	w.run(t, w.log, nil) // from the beginning again
-	if got := w.applier.Progress().Applied[0]; got != 1 {
+	w.stop()
+	if err := w.applier.deliver(w.log.entries[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.applier.Progress().Applied[0]; got != 2 {
 		t.Errorf("went back to %d", got)
 	}
 }

@@ -488,11 +488,12 @@ func TestPushHearsThatTheFeedStopped(t *testing.T) {
 		var all sync.WaitGroup
 		all.Go(func() { _, err = w.intake.Push(context.Background(), boss, []byte(signalJSON("revoke"))) })
 		synctest.Wait()
+		before := time.Now()
 		close(gate)
 		all.Wait()
 		w.stop()
-		if !errors.Is(err, ErrUnknownOutcome) {
-			t.Errorf("the push: %v", err)
+		if waited := time.Since(before); !errors.Is(err, ErrUnknownOutcome) || waited != 0 {
+			t.Errorf("the push: %v, after %v", err, waited)
 		}
 		if !errors.Is(w.err, broken) || !errors.Is(w.applier.Err(), broken) || !errors.Is(w.applier.Progress().Err, broken) {
 			t.Errorf("run: %v, the feed: %v", w.err, w.applier.Err())
