@@ -73,7 +73,7 @@ func (d *Decoder) Evaluation(body []byte) (*authz.Request, error) {
 	}
 	q := &d.question
 	*q = question{}
-	if err := q.read(body, whole, d.root.Members); err != nil {
+	if err := q.read(body, whole, d.root.Members, false); err != nil {
 		return nil, err
 	}
 	if err := q.complete(body, whole, nil); err != nil {
@@ -90,7 +90,7 @@ func (d *Decoder) Evaluations(body []byte) (*Batch, error) {
 	}
 	defaults := &d.question
 	*defaults = question{}
-	if err := defaults.read(body, whole, d.root.Members); err != nil {
+	if err := defaults.read(body, whole, d.root.Members, true); err != nil {
 		return nil, err
 	}
 	batch := &d.batch
@@ -121,7 +121,7 @@ func (d *Decoder) Evaluations(body []byte) (*Batch, error) {
 			return nil, wrongType(body, item(i).pointer(""), "an object", v.Kind)
 		}
 		d.own = question{}
-		if err := d.own.read(body, item(i), v.Members); err != nil {
+		if err := d.own.read(body, item(i), v.Members, false); err != nil {
 			return nil, err
 		}
 		err := d.own.complete(body, item(i), defaults)

@@ -46,13 +46,13 @@ type question struct {
 	lacks   [numParts]shortfall
 
 	hasContext bool
-	// Only of the whole body, and only where a batch may stand.
+	// Only where a batch may stand.
 	evaluations, options *authz.Value
 }
 
 // read takes the members of one object. Wrong types are errors at once; what is
-// missing is for complete.
-func (q *question) read(body []byte, w where, members []authz.Member) *Error {
+// missing is for complete. batch says that the object may hold a batch.
+func (q *question) read(body []byte, w where, members []authz.Member, batch bool) *Error {
 	for i := range members {
 		v := &members[i].Value
 		if v.Kind == authz.Absent {
@@ -76,7 +76,7 @@ func (q *question) read(body []byte, w where, members []authz.Member) *Error {
 			q.hasContext = true
 			q.request.Context = v.Members
 		case "evaluations":
-			if w != whole {
+			if !batch {
 				continue
 			}
 			if v.Kind != authz.List {
@@ -84,7 +84,7 @@ func (q *question) read(body []byte, w where, members []authz.Member) *Error {
 			}
 			q.evaluations = v
 		case "options":
-			if w != whole {
+			if !batch {
 				continue
 			}
 			if v.Kind != authz.Map {
