@@ -43,8 +43,9 @@ type Applier struct {
 	// reached is stored after the records up to it are in the store and its token is
 	// published there. Whoever loads it sees a store that has them.
 	reached atomic.Pointer[reached]
-	// broken is what ended the last Run, or nil. It may be read on a hot path.
-	broken atomic.Pointer[error]
+	// broken is what ended the last Run, or nil from when a Run has caught up. Decisions
+	// load it; it orders nothing.
+	broken atomic.Pointer[fault]
 
 	caughtUp chan struct{} // closed by the first Run that catches up
 
@@ -63,6 +64,12 @@ type Applier struct {
 	// Used by the goroutine of Run alone.
 	sources  map[Source]string // interned strings
 	warnings warnings
+}
+
+// fault is what stopped a feed, and when. It is immutable.
+type fault struct {
+	err   error
+	since authz.Instant
 }
 
 // reached is a position of a log that the store has come to. It is immutable.
@@ -121,13 +128,22 @@ func NewApplier(cfg ApplierConfig) (*Applier, error) {
 // applied.
 func (a *Applier) CaughtUp() <-chan struct{} { return a.caughtUp }
 
-// Err is what stopped the feed, or nil while it runs or was told to end. It takes no
-// lock and does not allocate.
+// Err is what stopped the feed, or nil where nothing did or a later Run has caught up. It
+// takes no lock and does not allocate.
 func (a *Applier) Err() error {
-	if p := a.broken.Load(); p != nil {
-		return *p
+	if f := a.broken.Load(); f != nil {
+		return f.err
 	}
 	return nil
+}
+
+// BrokenSince is when the feed first stopped for the fault that Err says, and 0 while Err
+// is nil. It takes no lock and does not allocate.
+func (a *Applier) BrokenSince() authz.Instant {
+	if f := a.broken.Load(); f != nil {
+		return f.since
+	}
+	return 0
 }
 
 // Progress reports how far a has come. The maps are the caller's.
@@ -179,7 +195,6 @@ func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) 
 		a.cfg.Store.PublishAsOf(r.asOf)
 		a.reached.Store(r)
 	}
-	a.broken.Store(nil)
 	a.mu.Unlock()
 
 	err = log.Follow(ctx, from, a.deliver, a.catchUp)
@@ -194,7 +209,11 @@ func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) 
 	a.mu.running = false
 	if err != nil {
 		err = fmt.Errorf("signals: following the log: %w", err)
-		a.broken.Store(&err)
+		since := a.BrokenSince()
+		if since == 0 {
+			since = a.cfg.Now()
+		}
+		a.broken.Store(&fault{err, since})
 	}
 	a.abandonLocked()
 	return err
@@ -204,6 +223,7 @@ func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) 
 func (a *Applier) catchUp() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.broken.Store(nil)
 	if !a.mu.ready {
 		a.mu.ready = true
 		close(a.caughtUp)

@@ -110,6 +110,7 @@ type probe struct {
 	*MemoryLog
 	durable   atomic.Int64 // records that Append has written
 	delivered func(first, last int64)
+	follow    func() error // instead of following, where it is set
 }
 
 func (p *probe) Append(ctx context.Context, records [][]byte) ([]Position, error) {
@@ -119,6 +120,9 @@ func (p *probe) Append(ctx context.Context, records [][]byte) ([]Position, error
 }
 
 func (p *probe) Follow(ctx context.Context, from Positions, deliver func([]Entry) error, caughtUp func()) error {
+	if p.follow != nil {
+		return p.follow()
+	}
 	return p.MemoryLog.Follow(ctx, from, func(entries []Entry) error {
 		p.delivered(entries[0].Position.Offset, entries[len(entries)-1].Position.Offset)
 		return deliver(entries)
@@ -501,11 +505,21 @@ func TestPushHearsThatTheFeedStopped(t *testing.T) {
 		if _, err := w.intake.Push(context.Background(), boss, []byte(signalJSON("taint", id("2")))); !errors.Is(err, ErrUnavailable) || !errors.Is(err, broken) {
 			t.Errorf("the next push: %v", err)
 		}
+		if got := w.applier.BrokenSince(); got != start {
+			t.Errorf("broken since %v", got)
+		}
+		// Trying again in vain is the same fault.
+		w.clock.advance(time.Minute)
+		vain := &probe{MemoryLog: w.log, delivered: func(int64, int64) { panic("unreached") }}
+		vain.follow = func() error { return broken }
+		if err := w.applier.Run(context.Background(), vain, w.applier.Progress().Applied); !errors.Is(err, broken) || w.applier.BrokenSince() != start {
+			t.Errorf("again: %v, since %v", err, w.applier.BrokenSince())
+		}
 		// It can be resumed where it stopped.
 		w.run(t, w.log, w.applier.Progress().Applied)
 		defer w.stop()
 		synctest.Wait()
-		if got := w.of("agent:a").Status; got != authz.Revoked || w.applier.Err() != nil {
+		if got := w.of("agent:a").Status; got != authz.Revoked || w.applier.Err() != nil || w.applier.BrokenSince() != 0 {
 			t.Errorf("resumed: %v, %v", got, w.applier.Err())
 		}
 	})
