@@ -125,13 +125,14 @@ func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact)
 	for i := range news {
 		items = add(items, &news[i])
 	}
-	kept := s.caps.join(items)
+	kept := s.caps.join(s.kept[:0], items)
 	defer func() { // the scratch must not keep the facts' memory
 		clear(items)
-		s.items = items[:0]
+		clear(kept)
+		s.items, s.kept = items[:0], kept[:0]
 	}()
-	unchanged := len(kept) == old && !slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" })
-	if unchanged {
+	fresh := slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" })
+	if len(kept) == old && !fresh {
 		return prev, outcome
 	}
 	if prev.known() != nil {
@@ -140,10 +141,8 @@ func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact)
 		id = strings.Clone(id)
 	}
 	next := s.record(now, id, kept)
-	for i := range news {
-		if slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" && order(&it.Fact, &news[i]) == 0 }) {
-			outcome = NoChange
-		}
+	if fresh {
+		outcome = NoChange
 	}
 	if moved(&next.eff, prev.At(now), news) {
 		outcome = Applied

@@ -108,8 +108,8 @@ func foldItem(f Fact, items []item) item {
 
 // joinLines joins the facts of a facet in which each source has a line, and its newest
 // fact speaks: the newest unexpired for holds and risks, the newest for attestations.
-func (c *caps) joinLines(facet Facet, items []item) []item {
-	var lines [][]item
+func (c *caps) joinLines(kept []item, facet Facet, items []item) []item {
+	start, sources := len(kept), 0
 	var rest []item // the overflow line
 	for len(items) > 0 {
 		source, n := items[0].Source, 1
@@ -121,11 +121,29 @@ func (c *caps) joinLines(facet Facet, items []item) []item {
 		switch {
 		case source == overflow:
 			rest = line
+			continue
 		case facet == Attest:
-			lines = append(lines, line[n-1:])
+			kept = append(kept, line[n-1])
 		default:
-			lines = append(lines, c.staircase(line))
+			kept = append(kept, c.staircase(line)...)
 		}
+		sources++
+	}
+	if sources <= c.sources && rest == nil {
+		return kept
+	}
+	return append(kept[:start], c.foldLines(facet, slices.Clone(kept[start:]), rest)...)
+}
+
+// foldLines folds what lines there are too many of into the overflow line.
+func (c *caps) foldLines(facet Facet, items, rest []item) []item {
+	var lines [][]item
+	for i := range items {
+		if i == 0 || items[i].Source != items[i-1].Source {
+			lines = append(lines, nil)
+		}
+		last := len(lines) - 1
+		lines[last] = append(lines[last], items[i])
 	}
 	for len(lines) > c.sources {
 		at := leastNeeded(lines)

@@ -3,6 +3,7 @@ package posture
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"slices"
 )
 
@@ -46,8 +47,13 @@ func restriction(f *Fact) int {
 }
 
 func byHash(a, b *Fact) int {
-	x, y := contentHash(a), contentHash(b)
-	return bytes.Compare(x[:], y[:])
+	var roomA, roomB [256]byte
+	x, y := AppendFact(roomA[:0], a), AppendFact(roomB[:0], b)
+	if bytes.Equal(x, y) {
+		return 0
+	}
+	hx, hy := sha256.Sum256(x), sha256.Sum256(y)
+	return bytes.Compare(hx[:], hy[:])
 }
 
 // earliest compares by time, then by hash: of statements that never end, the least is
@@ -80,47 +86,49 @@ func add(items []item, f *Fact) []item {
 
 // join gives the canonical form of items, which are distinct and in order: it drops what
 // is redundant and folds what the caps do not allow, leaving the rest in order. It is
-// idempotent; within the caps, joining in parts and in any order gives the same. It uses
-// the array of items.
-func (c *caps) join(items []item) []item {
+// idempotent; within the caps, joining in parts and in any order gives the same. The
+// result is appended to kept; the array of items is used up.
+func (c *caps) join(kept, items []item) []item {
 	if len(items) == 1 {
-		return items
+		return append(kept, items...)
 	}
 	lifts := items[len(items):]
 	if i := slices.IndexFunc(items, func(it item) bool { return it.Facet == Lift }); i >= 0 {
 		items, lifts = items[:i:i], items[i:]
 	}
 	lifts = c.joinLifts(lifts)
-	kept := make([]item, 0, len(items)+len(lifts))
 	for len(items) > 0 {
 		facet, n := items[0].Facet, 1
 		for n < len(items) && items[n].Facet == facet {
 			n++
 		}
-		kept = append(kept, c.joinFacet(facet, items[:n], lifts)...)
+		kept = c.joinFacet(kept, facet, items[:n], lifts)
 		items = items[n:]
 	}
 	return append(kept, lifts...)
 }
 
-// joinFacet joins the items of one facet, which are in order.
-func (c *caps) joinFacet(facet Facet, items, lifts []item) []item {
+// joinFacet joins the items of one facet, which are in order, and appends the result.
+func (c *caps) joinFacet(kept []item, facet Facet, items, lifts []item) []item {
+	if len(items) == 1 && !liftable(facet) {
+		return append(kept, items[0])
+	}
 	switch facet {
 	case Registration:
-		return []item{slices.MaxFunc(items, func(a, b item) int { return newness(&a.Fact, &b.Fact) })}
+		return append(kept, slices.MaxFunc(items, func(a, b item) int { return newness(&a.Fact, &b.Fact) }))
 	case Hold, Risk, Attest:
-		return c.joinLines(facet, items)
+		return c.joinLines(kept, facet, items)
 	case Revoke, Decommission:
-		return []item{slices.MinFunc(items, func(a, b item) int { return earliest(&a.Fact, &b.Fact) })}
+		return append(kept, slices.MinFunc(items, func(a, b item) int { return earliest(&a.Fact, &b.Fact) }))
 	case IssuedBefore:
-		return []item{slices.MinFunc(items, func(a, b item) int {
+		return append(kept, slices.MinFunc(items, func(a, b item) int {
 			if a.Cutoff != b.Cutoff {
 				return cmp.Compare(b.Cutoff, a.Cutoff)
 			}
 			return earliest(&a.Fact, &b.Fact)
-		})}
+		}))
 	}
-	return c.joinStanding(items, lifts)
+	return append(kept, c.joinStanding(items, lifts)...)
 }
 
 // joinLifts keeps one lift per target, the earliest, and of these the newest. A lift

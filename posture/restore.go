@@ -64,6 +64,11 @@ type snapshotReader struct {
 	sourceRefs       []uint32
 	registrationRefs []uint32
 
+	tenant  tenant // of the last entity
+	ids     arena
+	encoded arena
+	cells   []cell
+
 	items []item
 	enc   []byte
 	raw   []byte
@@ -196,7 +201,6 @@ func (in *snapshotReader) entities(block string) error {
 		if err := in.facts(&facts); err != nil {
 			return fmt.Errorf("%s %s: %w", key.Tenant, key.Ref(), err)
 		}
-		key.ID = strings.Clone(key.ID)
 		in.settle(key)
 		in.last = key
 		in.count++
@@ -273,31 +277,69 @@ func (in *snapshotReader) own(f *Fact, r refs) (own refs) {
 	return own
 }
 
+// joined joins the facts that were read, in case the snapshot was taken under other caps
+// or by a version that joined otherwise; it gives nil where that changes nothing.
+func (in *snapshotReader) joined() []item {
+	if len(in.items) == 1 {
+		return nil
+	}
+	n := len(in.items)
+	for i := range in.items {
+		in.items[i].raw = "as read" // here it only marks what was there before
+	}
+	kept := in.store.caps.join(nil, in.items)
+	if len(kept) == n && !slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" }) {
+		return nil
+	}
+	for i := range kept {
+		kept[i].raw = ""
+	}
+	return kept
+}
+
 // settle puts the entity that was read into the store, which nobody else has yet.
 func (in *snapshotReader) settle(key authz.Key) {
 	s := in.store
-	rec := &Record{eff: effectiveAt(key.ID, string(in.enc), s.dict, in.now)}
-	if len(in.items) > 1 {
-		// A snapshot taken under other caps, or by a version that joined otherwise, is
-		// joined anew. Here raw only marks what was there before.
-		n := len(in.items)
-		for i := range in.items {
-			in.items[i].raw = "as read"
-		}
-		kept := s.caps.join(in.items)
-		if len(kept) != n || slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" }) {
-			for i := range kept {
-				kept[i].raw = ""
-			}
-			rec = s.record(in.now, key.ID, kept)
-		}
+	id := in.ids.keep([]byte(key.ID))
+	var rec *Record
+	if kept := in.joined(); kept != nil {
+		rec = s.record(in.now, id, kept)
+	} else {
+		rec = &Record{eff: effectiveAt(id, in.encoded.keep(in.enc), s.dict, in.now)}
 	}
-	t := s.addTenant(key.Tenant)
-	p := s.placeOf(&t, key.Kind, key.ID)
-	c := &cell{id: key.ID, meta: p.meta}
+	if in.tenant.number == 0 || in.tenant.name != key.Tenant {
+		in.tenant = s.addTenant(key.Tenant)
+	}
+	p := s.placeOf(&in.tenant, key.Kind, id)
+	if len(in.cells) == 0 {
+		in.cells = make([]cell, cellsAtOnce)
+	}
+	c := &in.cells[0]
+	in.cells = in.cells[1:]
+	c.id, c.meta = id, p.meta
 	c.rec.Store(rec)
 	s.insert(p, c)
 	s.count(key.Kind, absent, rec)
+}
+
+// What a snapshot's entities keep is allocated many at a time, for the start is mostly
+// allocation. It is freed as many at a time, when none of them is left.
+const (
+	cellsAtOnce = 64
+	bytesAtOnce = 4 << 10
+)
+
+// arena keeps copies of strings, many in one allocation.
+type arena struct{ b strings.Builder }
+
+func (a *arena) keep(s []byte) string {
+	if a.b.Cap()-a.b.Len() < len(s) {
+		a.b = strings.Builder{}
+		a.b.Grow(max(bytesAtOnce, len(s)))
+	}
+	at := a.b.Len()
+	a.b.Write(s)
+	return a.b.String()[at:] // a Builder never changes what it has written
 }
 
 // maxExpected bounds the room that a store makes on the word of a snapshot.

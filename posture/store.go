@@ -45,7 +45,7 @@ type Store struct {
 	held  [authz.NumKinds]atomic.Int64 // of these, not active
 	asOf  atomic.Pointer[string]
 
-	items []item // scratch; guarded by mu
+	items, kept []item // scratch; guarded by mu
 }
 
 const defaultBirthBits = 20
@@ -62,6 +62,7 @@ func newStore(birthBits uint, c *caps) *Store {
 		caps:      c,
 	}
 	s.tenants.Store(&tenants{numbers: map[string]uint32{}, list: []tenant{{}}})
+	s.addTenant("") // of what stands above tenants, which every request touches
 	for i := range s.shards {
 		s.shards[i].table.Store(&table{slots: make([]atomic.Pointer[cell], minSlots)})
 	}
