@@ -25,8 +25,8 @@ type commands struct {
 type connection struct {
 	DecisionURL string `help:"The decision port, as http://host:port, https://host:port or unix:/path." env:"VIGIL_DECISION_URL" default:"${decision}" group:"Connection:"`
 	ControlURL  string `help:"The control port." env:"VIGIL_CONTROL_URL" default:"${control}" group:"Connection:"`
-	TokenFile   string `help:"File that holds the bearer token. By default the local token that serve wrote for this port." env:"VIGIL_TOKEN_FILE" type:"path" group:"Connection:"`
-	CAFile      string `name:"ca-file" help:"Certificates to trust for https." env:"VIGIL_CA_FILE" type:"path" group:"Connection:"`
+	TokenFile   string `help:"File that holds the bearer token. By default the local token that serve wrote for this port." env:"VIGIL_TOKEN_FILE" group:"Connection:"`
+	CAFile      string `name:"ca-file" help:"Certificates to trust for https." env:"VIGIL_CA_FILE" group:"Connection:"`
 	Timeout     string `help:"How long to wait for an answer." default:"10s" group:"Connection:"`
 }
 
@@ -40,8 +40,8 @@ func (f format) json() bool { return f.Output == "json" }
 // settingFlags are the settings that can be made on the command line; see the table in
 // config_settings.go. A nil flag was not given.
 type settingFlags struct {
-	DataDir    *string `help:"Folder for the signal log, snapshots and the last good rules." type:"path" group:"Settings (over the environment VIGIL_..., over the file):"`
-	RulesDir   *string `help:"Folder of the rules." type:"path" group:"Settings (over the environment VIGIL_..., over the file):"`
+	DataDir    *string `help:"Folder for the signal log, snapshots and the last good rules." group:"Settings (over the environment VIGIL_..., over the file):"`
+	RulesDir   *string `help:"Folder of the rules." group:"Settings (over the environment VIGIL_..., over the file):"`
 	RulesWatch *string `help:"Load the rules again when their files change: true or false." group:"Settings (over the environment VIGIL_..., over the file):"`
 
 	RulesRequireSeal *string `help:"Refuse rules that are not sealed: true or false." group:"Settings (over the environment VIGIL_..., over the file):"`

@@ -66,7 +66,8 @@ func (k *ruleKeeper) Start() error {
 	k.state.Store(&control.RulesState{
 		Set: oldSet, Bundle: old, Loaded: now, Tried: now, Err: inDir(k.dir, errs), LastGood: true,
 	})
-	k.log.Error("THE RULES ARE BROKEN: deciding by the last good ones", "dir", k.dir, "last_good", oldSet.Digest(), "error", inDir(k.dir, errs).Error())
+	k.log.Error("THE RULES ARE BROKEN: deciding by the last good ones", "dir", k.dir, "last_good", oldSet.Digest(), "errors", len(errs))
+	k.sayEach(inDir(k.dir, errs))
 	return nil
 }
 
@@ -104,7 +105,26 @@ func (k *ruleKeeper) keepOld(err error) {
 		k.log.Warn("rules not taken: another digest was expected", "expected", mismatch.Want, "found", mismatch.Got, "in_use", s.Set.Digest())
 		return
 	}
-	k.log.Error("rules not taken: they are broken; the old ones decide on", "dir", k.dir, "in_use", s.Set.Digest(), "error", err.Error())
+	var errs rules.Errors
+	if !errors.As(err, &errs) {
+		k.log.Error("rules not taken; the old ones decide on", "dir", k.dir, "in_use", s.Set.Digest(), "error", err)
+		return
+	}
+	k.log.Error("rules not taken: they are broken; the old ones decide on", "dir", k.dir, "in_use", s.Set.Digest(), "errors", len(errs))
+	k.sayEach(errs)
+}
+
+// maxSaid bounds the lines that one broken bundle writes into the log.
+const maxSaid = 20
+
+func (k *ruleKeeper) sayEach(errs rules.Errors) {
+	for i, e := range errs {
+		if i == maxSaid {
+			k.log.Error("more rule errors; \"pdp rules check\" lists all", "more", len(errs)-i)
+			return
+		}
+		k.log.Error("rule error", "at", e.Pos.String(), "rule", e.Rule, "message", e.Message)
+	}
 }
 
 // put puts a good bundle in use and keeps a copy of it. A bundle with the very same

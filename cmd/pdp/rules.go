@@ -116,7 +116,7 @@ func (c *rulesSchemaCmd) Run(a *app) error {
 }
 
 type rulesSealCmd struct {
-	Dir string `arg:"" help:"Folder with a bundle.yaml." type:"existingdir"`
+	Dir string `arg:"" help:"Folder with a bundle.yaml."`
 }
 
 func (c *rulesSealCmd) Run(a *app) error {

@@ -15,7 +15,7 @@ type tokenCmd struct {
 }
 
 type tokenNewCmd struct {
-	Out string `help:"Write the token to this file (mode 0600, must not exist) instead of printing it." type:"path" placeholder:"FILE"`
+	Out string `help:"Write the token to this file (mode 0600, must not exist) instead of printing it." placeholder:"FILE"`
 	format
 }
 

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+)
+
+// watchRules loads the rules again on SIGHUP, and when their files change where that is
+// wanted.
+func (n *node) watchRules(ctx context.Context, hangup <-chan os.Signal) {
+	reload := func() { _, _ = n.rules.Reload(ctx, "") } // it says itself how it went
+	n.start(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				n.log.Info("told to load the rules again")
+				reload()
+			}
+		}
+	})
+	if !n.cfg.Rules.Watch {
+		return
+	}
+	w, err := newRuleWatcher(n.cfg.Rules.Dir, reload, n.log)
+	if err != nil {
+		n.fail(&failure{code: exitInput, err: fmt.Errorf("rules.watch: %s: %w", n.cfg.Rules.Dir, err)})
+		return
+	}
+	n.start(func() { w.Run(ctx) })
+}
+
+// maintain keeps house: readiness follows the clock, what has expired is forgotten, and
+// snapshots are taken.
+func (n *node) maintain(ctx context.Context) {
+	second := time.NewTicker(time.Second)
+	prune := time.NewTicker(time.Minute)
+	snapshot := time.NewTicker(n.cfg.Snapshot.Every)
+	defer second.Stop()
+	defer prune.Stop()
+	defer snapshot.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-second.C:
+			n.followClock()
+		case <-prune.C:
+			n.posture.Prune(n.now())
+		case <-snapshot.C:
+			n.store.snapshot()
+		}
+	}
+}
+
+// followClock stops decisions while now is too far ahead of the wall clock.
+func (n *node) followClock() {
+	was, is := n.ready(), n.clock.Err()
+	if was == errDraining || (was == nil) == (is == nil) {
+		return
+	}
+	// A node that begins to drain meanwhile stays so.
+	old := n.notReady.Load()
+	if *old == errDraining || !n.notReady.CompareAndSwap(old, &is) {
+		return
+	}
+	if is != nil {
+		n.log.Error("no decisions", "error", is)
+	} else {
+		n.log.Info("deciding again: the wall clock has caught up")
+	}
+}

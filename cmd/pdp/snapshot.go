@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"vigil/authz"
+	"vigil/signals"
+	"vigil/signals/snapshot"
+)
+
+type snapshotCmd struct {
+	Save snapshotSaveCmd `cmd:"" help:"Save the posture of a running engine to a file."`
+	Load snapshotLoadCmd `cmd:"" help:"Put a saved posture into the data folder of a stopped engine."`
+}
+
+type snapshotSaveCmd struct {
+	File string `arg:"" help:"Where to write it; must not exist."`
+	connection
+}
+
+func (c *snapshotSaveCmd) Run(ctx context.Context, a *app) (err error) {
+	cl, err := a.controlClient(&c.connection)
+	if err != nil {
+		return err
+	}
+	cl.http.Timeout = 0 // a large one takes its time
+	f, err := os.OpenFile(c.File, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return badInput("%s exists already; choose another name", c.File)
+	}
+	if err != nil {
+		return badInput("%s: %s", c.File, plainOSError(err))
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(c.File) // half a snapshot is none
+		}
+	}()
+	resp, err := cl.open(ctx, http.MethodGet, "/v1/snapshot", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		body, _ := readAllBounded(resp.Body, maxConfig)
+		return cl.problem(&answer{status: resp.StatusCode, header: resp.Header, body: body})
+	}
+	if _, err := io.Copy(f, resp.Body); err != nil {
+		return cl.unreachable(err, false)
+	}
+	if err := f.Sync(); err != nil {
+		return badInput("%s: %s", c.File, plainOSError(err))
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return badInput("%s: %s", c.File, plainOSError(err))
+	}
+	meta, err := snapshot.Check(f)
+	if err != nil {
+		return &failure{code: exitUnreachable, err: fmt.Errorf("what %s sent is not whole: %w", cl.shown, err), hint: "Nothing was saved; try again."}
+	}
+	fmt.Fprintf(a.stdout, "saved: %s: %s\n", c.File, meta)
+	return nil
+}
+
+// dataFolder names the data folder of an engine that does not run.
+type dataFolder struct {
+	configFile
+	DataDir string `help:"The data folder. By default that of the configuration." env:"VIGIL_DATA_DIR"`
+}
+
+// open gives the folder, locked: no engine may run on it meanwhile.
+func (d *dataFolder) open(a *app) (dir string, lock io.Closer, err error) {
+	dir = d.DataDir
+	if dir == "" && d.Config != "" {
+		cfg, err := loadConfig(d.Config, a.env, nil)
+		if err != nil {
+			return "", nil, &failure{code: exitInput, err: err}
+		}
+		dir = cfg.DataDir
+	}
+	if dir == "" {
+		dir = defaultDataDir(a.env)
+	}
+	if dir == "" {
+		return "", nil, badInput("want the data folder: --data-dir")
+	}
+	lock, err = openDataDir(dir, false)
+	if err != nil {
+		return "", nil, &failure{code: exitInput, err: err, hint: lockedHint(err)}
+	}
+	return dir, lock, nil
+}
+
+type snapshotLoadCmd struct {
+	File string `arg:"" help:"A file that \"pdp snapshot save\" wrote."`
+	dataFolder
+}
+
+func (c *snapshotLoadCmd) Run(a *app) error {
+	f, err := os.Open(c.File)
+	if err != nil {
+		return badInput("%s: %s", c.File, plainOSError(err))
+	}
+	defer f.Close()
+	dir, lock, err := c.open(a)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	meta, store, err := snapshot.Read(f, authz.InstantOf(time.Now()))
+	if err != nil {
+		return badInput("%s: %s", c.File, err)
+	}
+	path, err := snapshot.Dir{Path: filepath.Join(dir, snapshotsName)}.Save(meta, store)
+	if err != nil {
+		return badInput("%s", err)
+	}
+	fmt.Fprintf(a.stdout, "loaded: %s: %s\n", path, meta)
+	fmt.Fprintf(a.stdout, "Unless the log in %s is log %s, start a new one behind this snapshot: pdp journal adopt --data-dir %s\n", dir, shortLog(meta.Log), dir)
+	return nil
+}
+
+// anyLog accepts the snapshots of every log.
+func anyLog(signals.LogID, signals.Positions) error { return nil }

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"vigil/authz"
+	"vigil/posture"
+	"vigil/signals"
+	"vigil/signals/journal"
+	"vigil/signals/snapshot"
+)
+
+// storage is what is durable: the log, and snapshots that shorten its reading.
+type storage struct {
+	journal *journal.Journal
+	dir     snapshot.Dir
+	keep    int
+	store   *posture.Store
+	from    signals.Positions // where the log is followed from
+	now     func() authz.Instant
+	applied func() signals.Progress
+	log     *slog.Logger
+
+	// saving is held over a whole snapshot; saved are the positions of the last one.
+	saving sync.Mutex
+	saved  signals.Positions
+}
+
+// openStorage opens the log, reads the newest good snapshot that it continues, and gives
+// the engine its records.
+func (n *node) openStorage() error {
+	dir := filepath.Join(n.cfg.DataDir, journalName)
+	j, err := journal.Open(dir, journal.Options{Now: n.now, Logger: n.log})
+	if err != nil {
+		return &failure{code: exitInput, err: fmt.Errorf("the signal log: %w", err), hint: logHint(n.cfg.DataDir, err)}
+	}
+	n.clock.Raise(j.LastAppended())
+	s := &storage{
+		journal: j, dir: snapshot.Dir{Path: filepath.Join(n.cfg.DataDir, snapshotsName), Logger: n.log},
+		keep: n.cfg.Snapshot.Keep, now: n.now, log: n.log,
+	}
+	if err := s.restore(); err != nil {
+		return &failure{code: exitInput, err: errors.Join(err, j.Close()), hint: logHint(n.cfg.DataDir, err)}
+	}
+	applier, err := signals.NewApplier(signals.ApplierConfig{Store: s.store, Now: n.now, Logger: n.log})
+	if err != nil {
+		return errors.Join(err, j.Close())
+	}
+	s.applied = applier.Progress
+	n.store = s
+	n.useStore(s.store)
+	n.feed.attach(applier, j)
+	return nil
+}
+
+// restore reads the newest good snapshot, or starts from nothing where the log is whole.
+// A hole between the two is an error: what stood there may have been a revocation.
+func (s *storage) restore() error {
+	begun := time.Now()
+	meta, store, err := s.dir.Newest(s.journal.Continues, s.now())
+	if errors.Is(err, snapshot.ErrNone) {
+		if first := s.journal.FirstOffset(); first > 0 {
+			return fmt.Errorf("the log begins at record %d, and there is no snapshot of what was before: %w", first, err)
+		}
+		s.store, s.from = posture.NewStore(), signals.Positions{}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("snapshots: %w", err)
+	}
+	at := meta.Positions[0]
+	if first := s.journal.FirstOffset(); at < first {
+		return fmt.Errorf("the newest good snapshot stands at record %d, and the log begins at %d: what is between is gone", at, first)
+	}
+	if head := s.journal.Head(); at > head {
+		return fmt.Errorf("the newest snapshot stands at record %d, and the log ends at %d: an older copy of the log was put back", at, head)
+	}
+	s.store, s.from, s.saved = store, meta.Positions, maps.Clone(meta.Positions)
+	s.log.Info("snapshot read", "of", meta.String(), "took", time.Since(begun).Round(time.Millisecond))
+	return nil
+}
+
+// logHint says what an operator can do about a log that does not open.
+func logHint(dataDir string, err error) string {
+	if hint := lockedHint(err); hint != "" {
+		return hint
+	}
+	return "Nothing was changed. Put back what is missing, or, if it is lost for good, read docs/operations.md on `pdp journal adopt --data-dir " + dataDir + "`."
+}
+
+// snapshot saves where the view stands, unless that was saved already, and lets go of
+// what is then needed no more.
+func (s *storage) snapshot() {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	meta, ok := s.meta()
+	if !ok || maps.Equal(meta.Positions, s.saved) {
+		return
+	}
+	begun := time.Now()
+	path, err := s.dir.Save(meta, s.store)
+	if err != nil {
+		s.log.Error("no snapshot: the next start has more of the log to read", "error", err)
+		return
+	}
+	s.saved = meta.Positions
+	s.log.Info("snapshot saved", "file", path, "of", meta.String(), "took", time.Since(begun).Round(time.Millisecond))
+	kept, err := s.dir.Retain(s.keep, s.journal.Continues)
+	if err != nil {
+		s.log.Error("old snapshots", "error", err)
+		return
+	}
+	if before, ok := kept.TrimBefore[0]; ok {
+		if trimmed, err := s.journal.Trim(before); err != nil {
+			s.log.Error("old segments of the log stay", "error", err)
+		} else if trimmed > 0 {
+			s.log.Info("old segments of the log removed", "segments", trimmed, "before", before)
+		}
+	}
+}
+
+// meta says where the view stands. The positions are taken before the records are
+// walked: what is applied meanwhile is read from the log again, which changes nothing.
+func (s *storage) meta() (snapshot.Meta, bool) {
+	p := s.applied()
+	if p.Applied == nil {
+		return snapshot.Meta{}, false
+	}
+	return snapshot.Meta{Log: p.Log, Positions: p.Applied, Now: s.now(), Entities: uint64(total(s.store.Len()))}, true
+}
+
+// writeSnapshot writes what a backup needs to start from here.
+func (s *storage) writeSnapshot(_ context.Context, w io.Writer) error {
+	meta, ok := s.meta()
+	if !ok {
+		return errors.New("nothing has been read yet")
+	}
+	return snapshot.Write(w, meta, s.store)
+}
+
+// closeStorage takes a last snapshot and closes the log. Nothing is pushed any more.
+func (n *node) closeStorage() {
+	n.store.snapshot()
+	if err := n.store.journal.Close(); err != nil {
+		n.log.Error("closing the signal log", "error", err)
+	}
+}
+
+func shortLog(id signals.LogID) string { return hex.EncodeToString(id[:4]) }
