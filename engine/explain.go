@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"strings"
 
 	"vigil/authz"
@@ -79,7 +78,7 @@ func (q *inquiry) explain() Explanation {
 		if !trace.OK {
 			stopped = true
 			trace.Entity = authz.Ref{Kind: s.entity.Kind, ID: strings.Clone(s.entity.ID)}
-			trace.Detail = fmt.Sprintf("%s: %s", s.code, s.reason)
+			trace.Detail = s.reason
 		}
 		x.Gates = append(x.Gates, trace)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -168,8 +169,8 @@ func (q *inquiry) issuedAfterCutoff() stop {
 			if t.issuedAt != 0 {
 				said = "issued " + t.issuedAt.String()
 			}
-			return t.stop(authz.IssuedBefore, "revoked"+byWhom(t.effect.CutoffBy())+
-				" for what was issued before "+cutoff.String()+": "+said)
+			return t.stop(authz.IssuedBefore, "is revoked for what was issued before "+cutoff.String()+
+				byWhom(t.effect.CutoffBy())+": "+said)
 		}
 	}
 	return stop{}
@@ -272,7 +273,8 @@ func (t *touched) stop(code authz.Code, what string) stop {
 	return stop{code: code, entity: t.ref, reason: t.ref.String() + " " + what}
 }
 
-// byWhom renders who is behind a fact: " by soar (kim@acme), INC-4711".
+// byWhom renders who is behind a fact, why, and until when:
+// " by soar (kim@acme), INC-4711, beaconing, until 2026-11-23T05:04:05Z".
 func byWhom(f *posture.Fact) string {
 	if f == nil {
 		return ""
@@ -283,10 +285,15 @@ func byWhom(f *posture.Fact) string {
 	if f.Actor != "" {
 		b.WriteString(" (" + f.Actor + ")")
 	}
-	if f.Ticket != "" {
-		b.WriteString(", " + f.Ticket)
+	for _, more := range []string{f.Ticket, f.Reason} {
+		if more != "" {
+			b.WriteString(", " + more)
+		}
+	}
+	if f.Until != authz.Forever {
+		b.WriteString(", until " + f.Until.String())
 	}
 	return b.String()
 }
 
-func quote(s string) string { return fmt.Sprintf("%q", s) }
+func quote(s string) string { return strconv.Quote(s) }
