@@ -10,8 +10,9 @@ import (
 // Apply adds the facts of one signal to all its entities at one instant: readers see
 // all of the changes or none. now is used only to say outcomes and to make the new
 // records' effective form ready: a fact counts from now on even if its time is still to
-// come, and one that is past its end is kept until Prune. Changes keep nothing of their
-// facts' memory in s. The results are in the order of the changes.
+// come, and one that is past its end is kept until Prune. s keeps none of the changes'
+// memory. A change of a key that names no kind of entity does nothing. The results are in
+// the order of the changes.
 func (s *Store) Apply(now authz.Instant, changes []Change) []Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -20,6 +21,11 @@ func (s *Store) Apply(now authz.Instant, changes []Change) []Result {
 	which := make([]int, len(changes)) // the step of each change
 	for i := range changes {
 		key := changes[i].Key
+		results[i].Key = key
+		which[i] = -1
+		if key.Kind == authz.NoKind || int(key.Kind) >= authz.NumKinds {
+			continue
+		}
 		at := slices.IndexFunc(steps, func(st step) bool { return st.key == key })
 		if at < 0 {
 			at = len(steps)
@@ -32,8 +38,10 @@ func (s *Store) Apply(now authz.Instant, changes []Change) []Result {
 		results[i] = Result{Key: key, Outcome: outcome, Known: st.prev.known() != nil}
 	}
 	s.publish(steps)
-	for i := range results {
-		results[i].Record = steps[which[i]].next.known()
+	for i, at := range which {
+		if at >= 0 {
+			results[i].Record = steps[at].next.known()
+		}
 	}
 	return results
 }

@@ -3,7 +3,7 @@ package posture
 import "vigil/authz"
 
 // Facet says what a fact is about. Per facet, facts join in their own way; see the
-// table in docs/contract.md.
+// package comment.
 type Facet uint8
 
 // The facets.
@@ -29,7 +29,7 @@ type Fact struct {
 	Source string        // typed: "client:soar", "issuer:…", "topic:…"
 	ID     string        // the signal's id, unique within its source
 	Time   authz.Instant // event time
-	Until  authz.Instant // authz.Forever where it does not end
+	Until  authz.Instant // when it ends; authz.Forever or 0 where it does not
 	Actor  string
 	Reason string
 	Ticket string
@@ -67,13 +67,14 @@ type Change struct {
 	Facts []Fact
 }
 
-// Outcome says what applying the facts of one signal to one entity did.
+// Outcome says what applying the facts of one signal to one entity did. Of several
+// facts the strongest counts: applied, no change, superseded, lifted, duplicate.
 type Outcome uint8
 
 // The outcomes, in the words of the API.
 const (
-	NoChange   Outcome = iota // the entity's effective posture is as it was
-	Applied                   // the effective posture changed
+	NoChange   Outcome = iota // kept, and the entity's effective posture is as it was
+	Applied                   // the effective posture changed, or a fact now stands beside others
 	Superseded                // a newer or stronger fact makes this one redundant
 	Duplicate                 // the same fact was there already
 	Lifted                    // the fact had been lifted before it came

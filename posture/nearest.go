@@ -9,12 +9,12 @@ import (
 )
 
 // maxNearest is how many entities Nearest looks at.
-const maxNearest = 1 << 18
+const maxNearest = 1 << 20
 
 // Nearest gives up to n known entities of key's kind and tenant whose ids are the
 // closest to key's, closest first, for asking "did you mean". It gives none that differ
-// in more than a third of the id, and looks at 262,144 entities at the most: it is for
-// people's mistakes and not for deciding.
+// in more than a third of the id, and looks at about a million entities at the most: it
+// is for people's mistakes, and too slow for deciding.
 func (s *Store) Nearest(key authz.Key, n int) []authz.Ref {
 	type near struct {
 		id       string

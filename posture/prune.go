@@ -4,7 +4,8 @@ import "vigil/authz"
 
 // Prune forgets facts that have expired at now, and entities left without any.
 // It may run beside readers and Apply: it holds the writers' lock for one of 256 parts
-// at a time. Registrations and attestations stay past their end, for they hide what is
+// at a time. It also renews what records carry ready where that interval has passed, so
+// that reading them is cheap again. Registrations and attestations stay past their end, for they hide what is
 // older; so does all that never ends, lifts included.
 func (s *Store) Prune(now authz.Instant) (facts, entities int) {
 	for i := range s.shards {

@@ -145,7 +145,7 @@ func TestNoStampIsCurrentAfterASignalInForce(t *testing.T) {
 	}, func() {
 		for i := int64(1); i <= 8000; i++ {
 			at := authz.Instant(i)
-			s.Apply(at, []Change{{newborn(i), []Fact{{Facet: Taint, Source: "client:a", ID: "t", Time: at, Until: at + 100}}}})
+			s.Apply(at, []Change{{newborn(i), []Fact{{Facet: Taint, Source: "client:a", ID: "t", Time: at}}}})
 			s.Apply(at, []Change{{transient, []Fact{{Facet: Taint, Source: "client:a", ID: "t", Time: at, Until: at + 1}}}})
 			s.Apply(at, []Change{{there, []Fact{{Facet: IssuedBefore, Source: "client:a", ID: "t", Time: at, Cutoff: at}}}})
 			acknowledged.Store(i)

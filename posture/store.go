@@ -119,9 +119,6 @@ func counts(of *[authz.NumKinds]atomic.Int64) (n [authz.NumKinds]int) {
 
 // count keeps known and held right when next takes the place of prev.
 func (s *Store) count(kind authz.Kind, prev, next *Record) {
-	if int(kind) >= authz.NumKinds {
-		return
-	}
 	for _, side := range [...]struct {
 		r *Record
 		n int64

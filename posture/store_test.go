@@ -73,3 +73,31 @@ func TestRegisterQuarantineReleaseRevoke(t *testing.T) {
 		t.Error(s.Len(), s.Held())
 	}
 }
+
+// TestAKeyOfNoKindDoesNothing: it would be in snapshots that nobody could read.
+func TestAKeyOfNoKindDoesNothing(t *testing.T) {
+	s := newStore(4, &defaultCaps)
+	for _, kind := range []authz.Kind{authz.NoKind, authz.Kind(authz.NumKinds), 255} {
+		key := authz.Key{Tenant: "default", Kind: kind, ID: "x"}
+		r := s.Apply(1, []Change{{key, []Fact{risk(1, 1)}}, {agent("a"), []Fact{risk(1, 1)}}})
+		if r[0].Outcome != NoChange || r[0].Record != nil || r[1].Record == nil || s.Get(key) != nil {
+			t.Errorf("%+v", r)
+		}
+	}
+	reload(t, s, 1)
+}
+
+// TestChangesOfOneEntityInOneSignalAddUp gives several changes the same key.
+func TestChangesOfOneEntityInOneSignalAddUp(t *testing.T) {
+	s := newStore(4, &defaultCaps)
+	a, b := agent("a"), agent("b")
+	r := s.Apply(1, []Change{{a, []Fact{risk(1, 1)}}, {b, []Fact{risk(1, 1)}}, {a, []Fact{risk(2, 2)}}, {a, []Fact{risk(2, 2)}}})
+	for i, want := range []Outcome{Applied, Applied, Applied, Duplicate} {
+		if r[i].Outcome != want || r[i].Known || r[i].Record != s.Get(r[i].Key) {
+			t.Errorf("%d: %+v", i, r[i])
+		}
+	}
+	if s.Get(a).At(1).Risk != 2 || s.Len()[authz.KindAgent] != 2 {
+		t.Error(s.Get(a).At(1).Risk, s.Len())
+	}
+}
