@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -45,7 +46,14 @@ func (c *journalAdoptCmd) Run(a *app) error {
 	if err := a.ask(c.Yes, question); err != nil {
 		return err
 	}
-	done, err := journal.Adopt(filepath.Join(dir, journalName), journal.Options{Logger: newLogger(&loggingConfig{}, a.stderr)}, at)
+	folder := filepath.Join(dir, journalName)
+	if at != nil {
+		// A snapshot alone is enough: the journal that it was taken from may be gone.
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return badInput("%s: %s", folder, plainOSError(err))
+		}
+	}
+	done, err := journal.Adopt(folder, journal.Options{Logger: newLogger(&loggingConfig{}, a.stderr)}, at)
 	if err != nil {
 		return badInput("%s", err)
 	}

@@ -14,8 +14,12 @@ import (
 
 // scriptCommands are what scripts can do besides testscript's own commands.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits": exits,
-	"await": await,
+	"exits":  exits,
+	"await":  await,
+	"serve":  serveInScript,
+	"signal": signalInScript,
+	"ended":  endedInScript,
+	"http":   httpInScript,
 }
 
 // exits CODE COMMAND...: the command must end with this exit code.

@@ -30,7 +30,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("EXAMPLES", examples)
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, ".runtime"))
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, ".state"))
-			env.Setenv("USER", "tester")
+			env.Setenv("VIGIL_DECISION_DRAIN", "0s")
+			env.Setenv("VIGIL_ACTOR", "tester")
 			return os.Mkdir(filepath.Join(env.WorkDir, ".runtime"), 0o700)
 		},
 	})

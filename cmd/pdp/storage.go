@@ -66,8 +66,16 @@ func (n *node) openStorage() error {
 // A hole between the two is an error: what stood there may have been a revocation.
 func (s *storage) restore() error {
 	begun := time.Now()
-	meta, store, err := s.dir.Newest(s.journal.Continues, s.now())
+	foreign := false // there is a snapshot of another log
+	meta, store, err := s.dir.Newest(func(log signals.LogID, at signals.Positions) error {
+		err := s.journal.Continues(log, at)
+		foreign = foreign || err != nil
+		return err
+	}, s.now())
 	if errors.Is(err, snapshot.ErrNone) {
+		if foreign && s.journal.Head() == 0 {
+			return fmt.Errorf("the log is empty, and the snapshots are of another one: the log was lost: %w", err)
+		}
 		if first := s.journal.FirstOffset(); first > 0 {
 			return fmt.Errorf("the log begins at record %d, and there is no snapshot of what was before: %w", first, err)
 		}
