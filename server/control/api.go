@@ -45,6 +45,7 @@ const (
 	CodeBadParameter     = "bad_parameter"          // 400: a query parameter
 	CodeBadReference     = "bad_reference"          // 400: not kind:id
 	CodeBadBody          = "bad_body"               // 400: could not be read, or there should be none
+	CodeBadHeader        = "bad_header"             // 400
 	CodeTimeout          = "request_timeout"        // 408: the body came too slowly
 	CodeBusy             = "busy"                   // 429: too much at once; nothing was done
 	CodeInternal         = "internal"               // 500: a defect; it is in the log

@@ -14,8 +14,8 @@ type RecentDecision struct {
 	ID        string          `json:"id"` // for explain
 	Tenant    string          `json:"tenant"`
 	Count     uint64          `json:"count"`
-	First     string          `json:"first"`
-	Last      string          `json:"last"`
+	First     string          `json:"first,omitzero"`
+	Last      string          `json:"last,omitzero"`
 	Client    string          `json:"client,omitzero"`
 	RequestID string          `json:"request_id,omitzero"` // of the latest
 	Agent     string          `json:"agent,omitzero"`

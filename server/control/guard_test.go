@@ -174,16 +174,23 @@ func TestFailedAuthenticationIsLoggedAndCountedWithoutTheCredential(t *testing.T
 
 func TestRequestIDs(t *testing.T) {
 	w := newWorld(t)
-	for id, echoed := range map[string]bool{
-		"abc-123": true, strings.Repeat("x", 128): true,
-		"": false, strings.Repeat("x", 129): false, "a b": false, "a\u00e9": false,
+	for id, fit := range map[string]bool{
+		"abc-123": true, strings.Repeat("x", 200): true, "a b": true,
+		"": false, strings.Repeat("x", 201): false, "a\u00e9": false, "a\x01": false,
 	} {
 		r := w.request("GET", "/livez", "", "")
 		r.Header.Set("X-Request-ID", id)
-		got := w.send(r).header.Get("X-Request-ID")
-		if (got == id) != echoed || got == "" {
-			t.Errorf("%q became %q", id, got)
+		got := w.send(r)
+		if echoed := got.header.Get("X-Request-ID") == id; echoed != fit || (got.status == 200) != fit {
+			t.Errorf("%q became %q with %d", id, got.header.Get("X-Request-ID"), got.status)
 		}
+	}
+	r := w.request("GET", "/livez", "", "")
+	r.Header["X-Request-Id"] = []string{"a", "b"}
+	w.send(r).wantProblem(400, CodeBadHeader)
+	r.Header.Del("X-Request-Id")
+	if got := w.send(r).want(200).header.Get("X-Request-ID"); got == "" {
+		t.Error("none was made")
 	}
 	if got := w.get("/nowhere", "").problem(); got.RequestID != "req-1" {
 		t.Errorf("the problem does not name the request: %+v", got)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
@@ -46,7 +47,8 @@ func resolve(node any) object {
 	return resolve(at)
 }
 
-func controlOperations() map[string]object {
+// operations are those of one port, by "METHOD path".
+func operations(port string) map[string]object {
 	ops := map[string]object{}
 	for path, item := range document()["paths"].(object) {
 		for method, op := range item.(object) {
@@ -55,7 +57,7 @@ func controlOperations() map[string]object {
 				continue
 			}
 			for _, tag := range op["tags"].([]any) {
-				if tag == "control" {
+				if tag == port {
 					ops[strings.ToUpper(method)+" "+path] = op
 				}
 			}
@@ -66,7 +68,7 @@ func controlOperations() map[string]object {
 
 func TestRoutesAndDocumentAreTheSame(t *testing.T) {
 	w := newWorld(t, func(c *Config, _ *Parts) { c.Pprof = true })
-	ops := controlOperations()
+	ops := operations("control")
 	for _, r := range w.server.table() {
 		op, ok := ops[r.name()]
 		if !ok {
@@ -203,7 +205,9 @@ func operationOf(method, path string) object {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	for name, op := range controlOperations() {
+	all := operations("control")
+	maps.Copy(all, operations("decision"))
+	for name, op := range all {
 		m, p, _ := strings.Cut(name, " ")
 		prefix, _, variable := strings.Cut(p, "{")
 		if m == method && (p == path || variable && strings.HasPrefix(path, prefix)) {
@@ -225,6 +229,16 @@ func conforms(schema, value any, at string) error {
 		case "enum":
 			if !slices.Contains(want.([]any), value) {
 				err = fmt.Errorf("%v is not one of %v", value, want)
+			}
+		case "oneOf":
+			fits := 0
+			for _, option := range want.([]any) {
+				if conforms(option, value, at) == nil {
+					fits++
+				}
+			}
+			if fits != 1 {
+				err = fmt.Errorf("%d of the alternatives fit", fits)
 			}
 		case "const":
 			if fmt.Sprint(want) != fmt.Sprint(value) {

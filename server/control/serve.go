@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"vigil/authz"
 	"vigil/server/credential"
 )
 
@@ -25,7 +24,6 @@ type call struct {
 	client *credential.Client // nil on open routes
 	parts  *Parts             // nil on routes that do without
 	ref    string             // the variable part of the path, unescaped
-	now    authz.Instant
 }
 
 // handler answers a call, or returns an error before it has written anything. An error
@@ -35,8 +33,9 @@ type handler func(c *call) error
 // serve takes every request through the same doors: who may speak to us at all, which
 // route, who is asking, is the house furnished; then the handler.
 func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
-	c := &call{w: &answerWriter{ResponseWriter: rw}, r: r, id: requestID(r), now: s.cfg.Now()}
 	begun := time.Now()
+	id, fit := requestID(r)
+	c := &call{w: &answerWriter{ResponseWriter: rw}, r: r, id: id}
 	h := c.w.Header()
 	h.Set("X-Request-ID", c.id)
 	h.Set("Cache-Control", "no-store")
@@ -53,7 +52,11 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
 		}
 	}()
-	match, err = s.admit(c)
+	if !fit {
+		err = fail(http.StatusBadRequest, CodeBadHeader, "X-Request-ID: want at most 200 printable ASCII characters, once")
+	} else {
+		match, err = s.admit(c)
+	}
 	if err == nil {
 		err = match.route.handle(c)
 	}
@@ -82,9 +85,9 @@ func (s *Server) admit(c *call) (match, error) {
 			return m, starting("still starting: nothing is known yet")
 		}
 	}
-	if position := c.r.Header.Get("Vigil-At-Least"); position != "" && m.route.furnished && !m.route.commits {
-		if err := c.parts.Feed.WaitApplied(c.r.Context(), position); err != nil {
-			return m, ofAtLeast(err)
+	if m.route.furnished && !m.route.commits {
+		if err := awaitPosition(c); err != nil {
+			return m, err
 		}
 	}
 	if !m.route.body {
@@ -192,27 +195,45 @@ func (w *answerWriter) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController find the deadlines and Flush.
 func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-const maxRequestID = 128
+// maxRequestID bounds a request id, in bytes. It is that of the decision port.
+const maxRequestID = 200
 
-// requestID gives the client's X-Request-ID where it is fit to be repeated in a header
-// and a log line, and a random one otherwise.
-func requestID(r *http.Request) string {
-	if ids := r.Header.Values("X-Request-Id"); len(ids) == 1 && fitRequestID(ids[0]) {
-		return ids[0]
+// requestID gives the client's X-Request-ID, or a random one where there is none. It
+// reports false, beside a random one, where the client's is not fit to be repeated in a
+// header and a log line.
+func requestID(r *http.Request) (id string, ok bool) {
+	ids := r.Header.Values("X-Request-Id")
+	if len(ids) == 1 && printable(ids[0]) && len(ids[0]) <= maxRequestID {
+		return ids[0], true
 	}
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+	return hex.EncodeToString(b[:]), len(ids) == 0
 }
 
-func fitRequestID(id string) bool {
-	if id == "" || len(id) > maxRequestID {
-		return false
-	}
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] > '~' {
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
 			return false
 		}
 	}
-	return true
+	return s != ""
+}
+
+// maxAtLeast bounds Vigil-At-Least, in bytes.
+const maxAtLeast = 4096
+
+// awaitPosition waits until this replica is as new as the caller demands.
+func awaitPosition(c *call) error {
+	positions := c.r.Header.Values("Vigil-At-Least")
+	switch {
+	case len(positions) == 0:
+		return nil
+	case len(positions) > 1 || len(positions[0]) > maxAtLeast:
+		return fail(http.StatusBadRequest, CodeBadHeader, "Vigil-At-Least: want one as_of of an earlier answer")
+	}
+	if err := c.parts.Feed.WaitApplied(c.r.Context(), positions[0]); err != nil {
+		return ofAtLeast(err)
+	}
+	return nil
 }

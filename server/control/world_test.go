@@ -30,7 +30,13 @@ import (
 	"vigil/signals"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp, which the decision port is made of, lets these sleep to their own end.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+	)
+}
 
 var start = authz.InstantOf(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC))
 
