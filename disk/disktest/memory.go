@@ -51,6 +51,7 @@ type Memory struct {
 	locks    map[string]bool
 	fault    Fault
 	capacity int64 // bytes of all files together; negative for no limit
+	left     int   // calls until the machine stops; negative for never
 	life     int   // counts crashes: files opened before one are dead
 	calls    map[Op]int
 }
@@ -78,7 +79,7 @@ type change struct {
 func New() *Memory {
 	return &Memory{
 		names: map[string]*inode{}, kept: map[string]*inode{}, locks: map[string]bool{},
-		capacity: -1, calls: map[Op]int{},
+		capacity: -1, left: -1, calls: map[Op]int{},
 	}
 }
 
@@ -150,6 +151,22 @@ func (m *Memory) Delete(name string) {
 	delete(m.kept, name)
 }
 
+// StopAfter makes the machine stand still after that many calls more: from then on no call
+// has an effect, and all fail. Whoever still runs can then be ended, and Kill or Crash
+// says what is found by those who come after.
+func (m *Memory) StopAfter(calls int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = calls
+}
+
+// Stopped reports whether the machine stands still.
+func (m *Memory) Stopped() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.left == 0
+}
+
 // Clone gives another file system with the visible files, all durable, and no faults.
 func (m *Memory) Clone() *Memory {
 	m.mu.Lock()
@@ -205,6 +222,7 @@ func (m *Memory) endLocked() {
 	m.life++
 	m.locks = map[string]bool{}
 	m.fault = nil
+	m.left = -1
 }
 
 func (f *inode) crash(random *rand.Rand) {
@@ -259,6 +277,12 @@ func (m *Memory) usedLocked() int64 {
 // callLocked counts a call and asks the fault.
 func (m *Memory) callLocked(op Op, name string, asked int) (int, error) {
 	m.calls[op]++
+	if m.left == 0 {
+		return 0, &fs.PathError{Op: string(op), Path: name, Err: errStopped}
+	}
+	if m.left > 0 {
+		m.left--
+	}
 	if m.fault == nil {
 		return asked, nil
 	}
@@ -381,6 +405,8 @@ func (h *held) Close() error {
 	return nil
 }
 
+var errStopped = errors.New("the machine has stopped")
+
 // errDead is what a file says that a process opened which has ended.
 var errDead = errors.New("the process of this file has ended")
 
@@ -470,8 +496,10 @@ func (h *handle) Sync() error {
 			h.inode.durable = w.apply(h.inode.durable)
 		}
 	}
-	// After a failure too: the pages are clean now, and lost.
-	h.inode.pending = nil
+	if !errors.Is(err, errStopped) {
+		// After a failure too: the pages are clean now, and lost.
+		h.inode.pending = nil
+	}
 	return err
 }
 

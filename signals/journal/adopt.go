@@ -45,7 +45,8 @@ type Adoption struct {
 // (Journal.Continues).
 //
 // snapshot, if not nil, is the newest good one. If it stands past the end of what can be
-// read, the new log begins where it stands, and all segments are set aside.
+// read, or is of a log whose records these are not, then the new log begins where it
+// stands, and all segments are set aside.
 //
 // The folder cannot be opened between the first change and the last; an Adopt that was
 // cut short is run again.
@@ -60,7 +61,7 @@ func Adopt(dir string, opt Options, snapshot *SnapshotAt) (_ Adoption, err error
 		return Adoption{}, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	if err := disk.RemoveUnfinished(fsys, dir); err != nil {
+	if err := settle(fsys, dir); err != nil {
 		return Adoption{}, err
 	}
 	var unreadable *DamageError
@@ -109,15 +110,18 @@ func adopt(dir string, opt Options, old *identity, s *survey, snapshot *Snapshot
 		}
 	}
 	a.LostFrom, a.LostTo = id.since, max(id.since, s.watermark)
-	if snapshot != nil && (snapshot.Next > id.since || len(s.segments) == 0) {
+	if snapshot != nil && (snapshot.Next > id.since || len(s.segments) == 0 || !old.leadsTo(snapshot)) {
 		void = nil
 		for _, seg := range s.segments {
 			void = append(void, seg.path)
 		}
 		void = append(void, s.unread...)
 		id = &identity{log: id.log, since: snapshot.Next, before: genesis(id.log)}
-		a.First = snapshot.Next
 		a.LostFrom = max(a.LostFrom, snapshot.Next)
+		if len(s.segments) > 0 && !old.leadsTo(snapshot) {
+			a.LostFrom = a.First // whatever was in there, the snapshot knows nothing of it
+		}
+		a.First = snapshot.Next
 	}
 	a.From = id.since
 	id.ancestors = descent(old, snapshot, id.since)
@@ -144,6 +148,11 @@ func adopt(dir string, opt Options, old *identity, s *survey, snapshot *Snapshot
 		return a, err
 	}
 	return a, writeIdentity(fsys, dir, id)
+}
+
+// leadsTo reports whether the snapshot was taken of this log or on the way to it.
+func (id *identity) leadsTo(s *SnapshotAt) bool {
+	return id.continues(s.Log, signals.Positions{0: s.Next}) == nil
 }
 
 // guessIdentity tells from the segments what log they are of.

@@ -37,7 +37,7 @@ func Open(dir string, opt Options) (_ *Journal, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	if err := disk.RemoveUnfinished(opt.FS, dir); err != nil {
+	if err := settle(opt.FS, dir); err != nil {
 		return nil, err
 	}
 	j := &Journal{dir: dir, opt: opt, lock: lock, wake: make(chan struct{}, 1), ended: make(chan struct{})}
@@ -57,6 +57,17 @@ func Lock(fsys disk.FS, dir string) (io.Closer, error) {
 		fsys = disk.OS
 	}
 	return fsys.Lock(filepath.Join(dir, lockFile))
+}
+
+// settle removes what is unfinished and makes the names that are there durable. A process
+// that was killed between a rename and the sync of the folder leaves a file that can be
+// seen and read, and that a loss of power takes away again, with all that was put into it
+// meanwhile.
+func settle(fsys disk.FS, dir string) error {
+	if err := disk.RemoveUnfinished(fsys, dir); err != nil {
+		return err
+	}
+	return errors.Join(fsys.SyncDir(dir), fsys.SyncDir(filepath.Dir(dir)))
 }
 
 func stopped() *time.Timer {

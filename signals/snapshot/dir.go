@@ -128,7 +128,11 @@ type Retained struct {
 func (d Dir) Retain(keep int, accept Accept) (Retained, error) {
 	keep = max(2, keep)
 	names, err := d.names()
-	if err != nil {
+	if err != nil || len(names) == 0 {
+		return Retained{}, err
+	}
+	// A Save may have failed, or been killed, when the file had its name but not for good.
+	if err := d.fsys().SyncDir(d.Path); err != nil {
 		return Retained{}, err
 	}
 	var kept Retained

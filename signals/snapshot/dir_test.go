@@ -261,3 +261,28 @@ func (f *flipping) Rename(oldName, newName string) error {
 	m.Put(newName, data)
 	return nil
 }
+
+// A snapshot whose name is not durable does not let the log be trimmed.
+func TestRetainCountsOnlyWhatACrashLeaves(t *testing.T) {
+	d, m, _ := folder()
+	save(t, d, 1)
+	m.SetFault(func(op disktest.Op, _ string, n int) (int, error) {
+		if op == disktest.OpSyncDir {
+			return 0, syscall.EIO
+		}
+		return n, nil
+	})
+	if _, err := d.Save(metaAt(2), storeOf(t, 2)); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("saved: %v", err)
+	}
+	if kept, err := d.Retain(2, Of(ours)); !errors.Is(err, syscall.EIO) || kept.TrimBefore != nil {
+		t.Errorf("%+v, %v", kept, err)
+	}
+	m.SetFault(nil)
+	kept, err := d.Retain(2, Of(ours))
+	if err != nil || kept.TrimBefore[0] != 1 {
+		t.Fatalf("%+v, %v", kept, err)
+	}
+	m.Crash(rand.New(rand.NewPCG(3, 3)))
+	wantNewest(t, d, 2)
+}
