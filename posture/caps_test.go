@@ -21,12 +21,15 @@ func TestCapsNeverGivePermission(t *testing.T) {
 		s, plain := newStore(4, &smallCaps), twin{}
 		a := agent("a")
 		var now authz.Instant = 1
-		for range rapid.IntRange(1, 40).Draw(t, "facts") {
-			f := drawFact(t)
-			f.Source = fmt.Sprint("client:", rapid.IntRange(1, 5).Draw(t, "of"))
+		focus := anyFacet.Draw(t, "focus") // so that its caps are reached
+		sources := rapid.IntRange(1, 5).Draw(t, "sources")
+		for range rapid.IntRange(1, 30).Draw(t, "facts") {
+			f := drawFactOf(t, rapid.SampledFrom([]Facet{focus, focus, focus, focus, Lift}).Draw(t, "facet"))
+			f.Source = fmt.Sprint("client:", rapid.IntRange(1, sources).Draw(t, "of"))
 			if f.Lifts != nil {
-				f.Lifts.Source = fmt.Sprint("client:", rapid.IntRange(1, 5).Draw(t, "of"))
+				f.Lifts.Source = fmt.Sprint("client:", rapid.IntRange(1, sources).Draw(t, "of"))
 			}
+			f.Time = authz.Instant(rapid.IntRange(1, 30).Draw(t, "at"))
 			f.Until = authz.Instant(rapid.IntRange(2, modelEnd).Draw(t, "end"))
 			changes := []Change{{a, []Fact{f}}}
 			plain.apply(changes)

@@ -15,6 +15,7 @@ import (
 //
 //   - facts that all stand: the fold is the same in every order, unless some of the
 //     facts that overflowed are lifted (a fold cannot be lifted);
+//   - an entity that more sources attest than have room fails attestation for good;
 //   - lines, and sources with lines: what is folded depends on what was there when the
 //     cap was reached, so digests of stores that saw another order may differ.
 
@@ -176,15 +177,21 @@ func (c *caps) staircase(line []item) []item {
 		// late and is dated between them; saying only the worse of the two it could hide one.
 		merged := fold(out[0].Facet, out[1].Time, out[0].Until)
 		merged.Source = out[0].Source
-		out[1] = foldItem(merged, out[:2])
-		out = out[1:]
+		step := foldItem(merged, out[:2])
+		// Being the worst of its time, it may count as newer than others of that time; it
+		// outlasts them.
+		rest := out[2:]
+		for len(rest) > 0 && newness(&rest[0].Fact, &step.Fact) <= 0 {
+			rest = rest[1:]
+		}
+		out = out[len(out)-len(rest)-1:]
+		out[0] = step
 	}
 	return out
 }
 
-// leastNeeded picks the line to fold: one that restricts nothing if there is one, else
-// the one that ends first. Of attestations the newest pass goes first, for the oldest
-// bounds the age.
+// leastNeeded picks the line to fold: one that restricts nothing if there is one, the
+// newest of these, else the one that ends first.
 func leastNeeded(lines [][]item) int {
 	at := 0
 	for i := 1; i < len(lines); i++ {
@@ -214,14 +221,16 @@ func restrictsUntil(line []item) (end authz.Instant) {
 }
 
 // worstOf gives one fact that says the worst of all that the items say, until the last
-// of them ends. It reports false where nothing restricts.
+// of them ends. It reports false where nothing restricts: a release that is forgotten
+// lets only older quarantines back. A pass that is forgotten could let an older pass
+// back that lasts longer, so what overflows of attestations fails.
 func worstOf(facet Facet, items []item) (Fact, bool) {
 	worst := fold(facet, 0, 0)
 	worst.Held, worst.Risk = false, 0
 	any := false
 	for i := range items {
 		f := &items[i].Fact
-		if restriction(f) == 0 {
+		if restriction(f) == 0 && facet != Attest {
 			continue
 		}
 		any = true

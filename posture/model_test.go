@@ -27,9 +27,11 @@ var anyFacet = rapid.SampledFrom([]Facet{
 	Revoke, IssuedBefore, Decommission, UnreadableSignal, Lift, Lift,
 })
 
-func drawFact(t *rapid.T) Fact {
+func drawFact(t *rapid.T) Fact { return drawFactOf(t, anyFacet.Draw(t, "facet")) }
+
+func drawFactOf(t *rapid.T, facet Facet) Fact {
 	f := Fact{
-		Facet:  anyFacet.Draw(t, "facet"),
+		Facet:  facet,
 		Source: rapid.SampledFrom([]string{"client:soar", "issuer:idp"}).Draw(t, "source"),
 		ID:     rapid.SampledFrom([]string{"1", "2", "3", "4", "5"}).Draw(t, "id"),
 		Time:   authz.Instant(rapid.IntRange(1, 8).Draw(t, "time")),

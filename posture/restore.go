@@ -69,9 +69,10 @@ type snapshotReader struct {
 	encoded arena
 	cells   []cell
 
-	items []item
-	enc   []byte
-	raw   []byte
+	items    []item
+	disorder bool // of items
+	enc      []byte
+	raw      []byte
 }
 
 var errTruncated = errors.New("it ends too early")
@@ -223,6 +224,7 @@ func (in *snapshotReader) facts(d *decoder) error {
 	clear(in.items)
 	in.items = in.items[:0]
 	in.enc = in.enc[:0]
+	in.disorder = false
 	for d.at < len(d.s) {
 		in.items = append(in.items, item{})
 		f := &in.items[len(in.items)-1].Fact
@@ -232,7 +234,7 @@ func (in *snapshotReader) facts(d *decoder) error {
 		}
 		own := in.own(f, r)
 		if len(in.items) > 1 && order(&in.items[len(in.items)-2].Fact, f) >= 0 {
-			return errors.New("facts that are out of order")
+			in.disorder = true
 		}
 		in.enc = appendFact(in.enc, f, own.source, own.registration)
 	}
@@ -278,10 +280,18 @@ func (in *snapshotReader) own(f *Fact, r refs) (own refs) {
 }
 
 // joined joins the facts that were read, in case the snapshot was taken under other caps
-// or by a version that joined otherwise; it gives nil where that changes nothing.
+// or by a version that joined or ordered otherwise: one odd record must not keep every
+// replica from starting. It gives nil where joining changes nothing.
 func (in *snapshotReader) joined() []item {
 	if len(in.items) == 1 {
 		return nil
+	}
+	if in.disorder {
+		var items []item
+		for i := range in.items {
+			items = add(items, &in.items[i].Fact)
+		}
+		return in.store.caps.join(nil, items)
 	}
 	n := len(in.items)
 	for i := range in.items {
