@@ -295,6 +295,32 @@ func TestADecoderRemembersNothing(t *testing.T) {
 	}
 }
 
+// A body that fails half-way leaves nothing for the next one, whatever its shape.
+func TestAFailedBodyLeavesNothing(t *testing.T) {
+	values := []string{`null`, `{}`, `[]`, `""`, `false`, `true`, `0`, `7`, `"secret"`, `{"a":"secret","b":{"c":1}}`, `["secret",{"a":1},[1]]`}
+	body := func(v, w string) string {
+		return `{"subject":{"type":"u","id":"k","properties":{"p":` + v + `,"q":` + w + `}},"context":{"x":[` + v + `,` + w + `]},"more":` + v + `}`
+	}
+	for _, before := range values {
+		for _, cut := range []int{1, 2, 5, 20} {
+			for _, after := range values {
+				var used, fresh Decoder
+				broken := body(before, before)
+				if err := used.scan([]byte(broken[:len(broken)-cut]), MaxNodes); err == nil {
+					t.Fatal("no failure")
+				}
+				next := []byte(body(after, `null`))
+				if used.scan(next, MaxNodes) != nil || fresh.scan(next, MaxNodes) != nil {
+					t.Fatal("a failure")
+				}
+				if !sameValue(&used.root, &fresh.root) {
+					t.Fatalf("%s after %s: %+v", next, broken, used.root)
+				}
+			}
+		}
+	}
+}
+
 func sameRequest(a, b *authz.Request) bool {
 	same := func(x, y authz.Object) bool {
 		return sameValue(&authz.Value{Members: x}, &authz.Value{Members: y})

@@ -147,7 +147,7 @@ func TestScannerIsNeverLaxerThanTheStrictLibrary(t *testing.T) {
 	for _, body := range corpus(t) {
 		agree(t, body)
 	}
-	rounds := 200_000
+	rounds := 100_000
 	if testing.Short() {
 		rounds = 5_000
 	}

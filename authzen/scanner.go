@@ -24,7 +24,10 @@ const (
 // remembered for the sake of errors, which find their place by walking b anew.
 func (d *Decoder) scan(b []byte, maxNodes int) *Error {
 	for i := range d.levels {
-		d.levels[i] = d.levels[i][:0]
+		if level := d.levels[i]; len(level) > 0 {
+			clear(level)
+			d.levels[i] = level[:0]
+		}
 	}
 	d.scratch = d.scratch[:0]
 	d.left = maxNodes
@@ -37,6 +40,10 @@ func (d *Decoder) scan(b []byte, maxNodes int) *Error {
 			return nil
 		}
 		d.failed(i, CodeTrailingData)
+	}
+	// Containers that were not finished have left something in their arenas.
+	for i := range d.levels {
+		clear(d.levels[i][:cap(d.levels[i])])
 	}
 	return d.fail.error(b)
 }
@@ -73,14 +80,22 @@ func (d *Decoder) ended(b []byte, i int, code string) int {
 	return d.failed(i, code)
 }
 
+// space skips white space. Compact bodies have none, so that the first look is inlined.
 func space(b []byte, i int) int {
+	if i < len(b) && b[i] <= ' ' {
+		return spaces(b, i)
+	}
+	return i
+}
+
+func spaces(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
 		i++
 	}
 	return i
 }
 
-// value reads the value at b[i] into v and returns where it ends, or -1. depth is the
+// value reads the value at b[i] into v, which is zero, and returns where it ends, or -1. depth is the
 // number of containers around it.
 func (d *Decoder) value(b []byte, i, depth int, v *authz.Value) int {
 	if d.left--; d.left < 0 {
@@ -104,10 +119,9 @@ func (d *Decoder) value(b []byte, i, depth int, v *authz.Value) int {
 		v.Kind, v.Num = authz.Bool, 1
 		return d.literal(b, i, "true")
 	case 'f':
-		v.Kind, v.Num = authz.Bool, 0
+		v.Kind = authz.Bool
 		return d.literal(b, i, "false")
 	case 'n':
-		v.Kind = authz.Absent
 		return d.literal(b, i, "null")
 	default:
 		if c == '-' || '0' <= c && c <= '9' {
@@ -129,33 +143,36 @@ func (d *Decoder) literal(b []byte, i int, word string) int {
 }
 
 // object reads the object at b[i]. Its members go to the arena of its depth, where no
-// value within it is put, so that they lie side by side. An arena that grows leaves
-// its old block to the objects that were finished in it.
+// value within it is put, so that they lie side by side, and the arena cannot move while
+// a value is read. An arena that grows leaves its old block to the objects that were
+// finished in it.
 func (d *Decoder) object(b []byte, i, depth int, v *authz.Value) int {
 	if depth >= MaxDepth {
 		return d.failed(i, CodeTooDeep)
 	}
-	start := len(d.levels[depth])
 	i = space(b, i+1)
 	if i < len(b) && b[i] == '}' {
 		return i + 1
 	}
+	level := d.levels[depth]
+	start := len(level)
 	var seen uint64
-	for n := 0; ; n++ {
+	for {
 		if i >= len(b) || b[i] != '"' {
 			return d.ended(b, i, CodeSyntax)
 		}
 		at := i
 		var name string
-		if name, i = d.string(b, i); i < 0 {
+		if name, i = d.name(b, i); i < 0 {
 			return i
 		}
+		n := len(level) - start
 		if n >= MaxMembers {
 			return d.failed(at, CodeTooMany)
 		}
 		// Most objects are told to be free of duplicates by one word.
 		bit := mark(name)
-		if seen&bit != 0 && d.repeated(depth, d.levels[depth][start:], name) {
+		if seen&bit != 0 && d.repeated(depth, level[start:], name) {
 			d.failed(at, CodeDuplicateMember)
 			d.fail.leaf = name
 			return -1
@@ -164,13 +181,15 @@ func (d *Decoder) object(b []byte, i, depth int, v *authz.Value) int {
 		if i = space(b, i); i >= len(b) || b[i] != ':' {
 			return d.ended(b, i, CodeSyntax)
 		}
-		d.levels[depth] = append(d.levels[depth], authz.Member{Name: name})
-		if n >= smallObject {
-			d.remember(depth, d.levels[depth][start:])
+		if len(level) == cap(level) {
+			level = grow(level)
 		}
-		// The arena of this depth does not move while the value is read: only
-		// deeper ones grow.
-		m := &d.levels[depth][len(d.levels[depth])-1]
+		level = level[:len(level)+1]
+		m := &level[len(level)-1]
+		m.Name = name
+		if n >= smallObject {
+			d.remember(depth, level[start:])
+		}
 		if i = d.value(b, space(b, i+1), depth+1, &m.Value); i < 0 {
 			return i
 		}
@@ -181,8 +200,8 @@ func (d *Decoder) object(b []byte, i, depth int, v *authz.Value) int {
 		case ',':
 			i = space(b, i+1)
 		case '}':
-			end := len(d.levels[depth])
-			v.Members = d.levels[depth][start:end:end]
+			d.levels[depth] = level
+			v.Members = level[start:len(level):len(level)]
 			return i + 1
 		default:
 			return d.failed(i, CodeSyntax)
@@ -194,15 +213,18 @@ func (d *Decoder) list(b []byte, i, depth int, v *authz.Value) int {
 	if depth >= MaxDepth {
 		return d.failed(i, CodeTooDeep)
 	}
-	start := len(d.levels[depth])
 	i = space(b, i+1)
 	if i < len(b) && b[i] == ']' {
 		return i + 1
 	}
+	level := d.levels[depth]
+	start := len(level)
 	for {
-		d.levels[depth] = append(d.levels[depth], authz.Member{})
-		m := &d.levels[depth][len(d.levels[depth])-1]
-		if i = d.value(b, i, depth+1, &m.Value); i < 0 {
+		if len(level) == cap(level) {
+			level = grow(level)
+		}
+		level = level[:len(level)+1]
+		if i = d.value(b, i, depth+1, &level[len(level)-1].Value); i < 0 {
 			return i
 		}
 		if i = space(b, i); i >= len(b) {
@@ -212,13 +234,34 @@ func (d *Decoder) list(b []byte, i, depth int, v *authz.Value) int {
 		case ',':
 			i = space(b, i+1)
 		case ']':
-			end := len(d.levels[depth])
-			v.Members = d.levels[depth][start:end:end]
+			d.levels[depth] = level
+			v.Members = level[start:len(level):len(level)]
 			return i + 1
 		default:
 			return d.failed(i, CodeSyntax)
 		}
 	}
+}
+
+// grow gives level a larger block. What lies beyond its length is zero, as everywhere
+// in an arena: members are put there without being written whole.
+func grow(level []authz.Member) []authz.Member {
+	larger := make([]authz.Member, len(level), 2*len(level)+8)
+	copy(larger, level)
+	return larger
+}
+
+// name is string for what is mostly short and plain: up to seven bytes are looked at
+// as one word.
+func (d *Decoder) name(b []byte, i int) (string, int) {
+	if i+9 <= len(b) {
+		if m := special(binary.LittleEndian.Uint64(b[i+1:])); m != 0 {
+			if end := i + 1 + bits.TrailingZeros64(m)>>3; b[end] == '"' {
+				return alias(b[i+1 : end]), end + 1
+			}
+		}
+	}
+	return d.string(b, i)
 }
 
 // special marks, in the lowest set bit, the first of eight bytes that does not stand

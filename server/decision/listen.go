@@ -36,12 +36,7 @@ func Listen(address string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("listen %s: %w", address, err)
 	}
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		// On Linux the file that bind makes takes its mode from the socket. Elsewhere
-		// this may fail, and the folder has to keep others out.
-		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) })
-	}}
-	ln, err := config.Listen(context.Background(), "unix", path)
+	ln, err := bind(path)
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +46,16 @@ func Listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen %s: %w", address, err)
 	}
 	return ln, nil
+}
+
+// bind makes a socket that is never open to others.
+func bind(path string) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		// On Linux the file that bind makes takes its mode from the socket. Elsewhere
+		// this may fail, and the folder has to keep others out.
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) })
+	}}
+	return config.Listen(context.Background(), "unix", path)
 }
 
 // removeStale removes the socket at path if nobody listens on it.

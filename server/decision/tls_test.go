@@ -100,8 +100,9 @@ func TestCertificatesIdentifyCallers(t *testing.T) {
 
 	roots := x509.NewCertPool()
 	roots.AddCert(ours.cert)
+	sessions := tls.NewLRUClientSessionCache(8)
 	dial := func(most uint16, certs ...tls.Certificate) (*tls.Conn, error) {
-		return tls.Dial("tcp", p.addr, &tls.Config{RootCAs: roots, Certificates: certs, MaxVersion: most, ClientSessionCache: tls.NewLRUClientSessionCache(1)})
+		return tls.Dial("tcp", p.addr, &tls.Config{RootCAs: roots, Certificates: certs, MaxVersion: most, ClientSessionCache: sessions})
 	}
 	none := []string{"Authorization: -"}
 	const gateway = "spiffe://prod.example/gw"

@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -252,6 +254,22 @@ func TestUnixSocket(t *testing.T) {
 	}
 	if _, err := Listen("unix:relative.sock"); err == nil {
 		t.Fatal("a relative path was taken")
+	}
+}
+
+func TestASocketIsNeverOpenToOthers(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere the folder has to keep others out")
+	}
+	defer syscall.Umask(syscall.Umask(0))
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := bind(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != socketMode {
+		t.Fatalf("between bind and chmod the mode is %v, %v", info.Mode(), err)
 	}
 }
 
