@@ -102,17 +102,51 @@ func elementFits(v *authz.Value, elem AttributeType) bool {
 	return false
 }
 
-// parseTimestamp reads RFC 3339, strictly, within the years that CEL knows.
+// parseTimestamp reads RFC 3339 within the years that CEL knows. Go's parser takes a little
+// more, hence the look at the shape.
 func parseTimestamp(v *authz.Value) (time.Time, bool) {
-	if v.Kind != authz.String || len(v.Str) > 64 {
+	if v.Kind != authz.String || !isTimestamp(v.Str) {
 		return time.Time{}, false
 	}
-	var t time.Time
-	if t.UnmarshalText([]byte(v.Str)) != nil {
-		return time.Time{}, false
-	}
+	t, err := time.Parse(time.RFC3339, v.Str)
 	t = t.UTC()
-	return t, t.Year() >= 1 && t.Year() <= 9999
+	return t, err == nil && t.Year() >= 1 && t.Year() <= 9999
+}
+
+// isTimestamp says whether s has the shape 2006-01-02T15:04:05[.999999999](Z|±07:00).
+func isTimestamp(s string) bool {
+	const head = "0000-00-00T00:00:00"
+	if len(s) <= len(head) || len(s) > len(head)+len(".000000000+00:00") || !hasShape(s[:len(head)], head) {
+		return false
+	}
+	s = s[len(head):]
+	if s[0] == '.' {
+		digits := 1
+		for digits < len(s) && s[digits] >= '0' && s[digits] <= '9' {
+			digits++
+		}
+		if digits == 1 || digits > 10 {
+			return false
+		}
+		s = s[digits:]
+	}
+	return s == "Z" || hasShape(s, "+00:00") || hasShape(s, "-00:00")
+}
+
+// hasShape compares s with a shape in which 0 stands for any digit.
+func hasShape(s, shape string) bool {
+	if len(s) != len(shape) {
+		return false
+	}
+	for i := range len(s) {
+		if shape[i] == '0' && s[i] >= '0' && s[i] <= '9' {
+			continue
+		}
+		if s[i] != shape[i] || shape[i] == '0' {
+			return false
+		}
+	}
+	return true
 }
 
 func parseDuration(v *authz.Value) (time.Duration, bool) {

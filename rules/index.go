@@ -27,9 +27,8 @@ type indexer struct {
 	// resource types, by action.
 	ids   map[target][]string
 	types map[string]map[string]bool
-	// byRoot lists, for "resource", "action" and "subject", the declaring types.
-	plans int
-	memo  map[string]*Plan // read sets that plans share
+	plans int              // made so far
+	memo  map[string]*Plan // by what they read and where; plans that read alike share it
 }
 
 // index groups the rules by what they are on, and makes a plan for every combination of
@@ -42,13 +41,17 @@ func (s *Set) index(b *Bundle) *Error {
 	}
 	entries := 0
 	for _, r := range s.rules {
+		entries += max(len(r.source.Actions), 1) * max(len(r.source.Resources), 1)
+		if entries > maxEntries {
+			e := b.errorAt(r.source.Pos, r.source.ID, fmt.Sprintf("up to this rule, rules name more than %d combinations of actions and resources; name fewer, or leave on.actions or on.resources out", maxEntries))
+			return &e
+		}
 		for _, t := range targets(r.source) {
 			ix.add(t, r)
-			if entries++; entries > maxEntries {
-				e := b.errorAt(r.source.Pos, r.source.ID, fmt.Sprintf("the rules name more than %d combinations of actions and resources; name fewer, or leave on.actions or on.resources out", maxEntries))
-				return &e
-			}
 		}
+	}
+	if ix.count() > maxPlans {
+		return &Error{Message: fmt.Sprintf("the rules distinguish more than %d combinations of actions, resource types and resource ids; name fewer resource ids in rules that are on several actions", maxPlans)}
 	}
 	for _, g := range ix.groups {
 		g.finish()
@@ -56,12 +59,34 @@ func (s *Set) index(b *Bundle) *Error {
 	s.plans = make(map[string]*actionPlans, len(b.Actions))
 	for _, name := range slices.Sorted(maps.Keys(b.Actions)) {
 		s.plans[name] = ix.action(b.Actions[name], name)
-		if ix.plans > maxPlans {
-			e := Error{Message: fmt.Sprintf("the rules distinguish more than %d combinations of actions, resource types and resource ids; name fewer resource ids in rules that are on several actions", maxPlans)}
-			return &e
-		}
 	}
 	return nil
+}
+
+// count gives an upper bound of the plans that there will be.
+func (ix *indexer) count() int {
+	declared, idsOfAny := 0, 0
+	for scope := range ix.bundle.Attributes {
+		if strings.HasPrefix(scope, rootResource+".") {
+			declared++
+		}
+	}
+	idsOf := map[string]int{}
+	for of, ids := range ix.ids {
+		if of.action == "" {
+			idsOfAny += len(ids)
+		} else {
+			idsOf[of.action] += len(ids)
+		}
+	}
+	total := 0
+	for name := range ix.bundle.Actions {
+		if ix.untypedReadsResource("") || ix.untypedReadsResource(name) {
+			total += declared
+		}
+		total += 1 + len(ix.types[""]) + len(ix.types[name]) + idsOfAny + idsOf[name]
+	}
+	return total
 }
 
 // targets are what r is on, distinct, and without the ids of types that it is on as a whole.
@@ -123,6 +148,15 @@ func (g *group) finish() {
 	g.slots = slices.Compact(g.slots)
 }
 
+// untypedReadsResource says whether rules on the action and on no resource type read
+// attributes of the resource: then types that declare them need plans of their own.
+func (ix *indexer) untypedReadsResource(action string) bool {
+	g := ix.groups[target{action: action}]
+	return g != nil && slices.ContainsFunc(g.slots, func(slot int) bool {
+		return strings.HasPrefix(ix.set.table.names[slot], rootResource+".")
+	})
+}
+
 // action makes the plans of one action.
 func (ix *indexer) action(a *Action, name string) *actionPlans {
 	plans := &actionPlans{byType: map[string]*typePlans{}}
@@ -145,9 +179,6 @@ func (ix *indexer) action(a *Action, name string) *actionPlans {
 		}
 		for _, id := range ids {
 			of.byID[id] = ix.plan(a, target{action: name, resourceType: t, resourceID: id}, false)
-			if ix.plans > maxPlans {
-				return plans
-			}
 		}
 		plans.byType[t] = of
 	}
