@@ -290,3 +290,30 @@ func TestLimitsOfABundle(t *testing.T) {
 		t.Errorf("%d rules", len(b.Rules))
 	}
 }
+
+// TestACaseChangesNothingForTheNext: what a case sets, and what it removes, is its own.
+func TestACaseChangesNothingForTheNext(t *testing.T) {
+	head := "vigil: 1\nnow: 2026-11-23T09:00:00Z\nentities: {\"agent:a\": {registered: true, labels: {x: a, y: b}}}\n" +
+		"request: {subject: {type: agent, id: a}, action: {name: read}, resource: {type: doc, id: d, properties: {n: 1, list: [1, 2]}}}\ncases:\n"
+	touch := "request.subject.properties.touched: 1, \"entities.agent:a.risk\": 1"
+	b := mustParse(t, bundleOf(map[string]string{
+		"a.yaml": "vigil: 1\n",
+		"a_test.yaml": head +
+			"- {name: one, set: {request.resource.properties.n: 2, request.resource.properties.list.0: 9, \"entities.agent:a.labels.x\": z}, expect: {effect: deny}}\n" +
+			"- {name: two, set: {request.resource.properties.list.1: ~, \"entities.agent:a.labels.y\": ~}, expect: {effect: deny}}\n" +
+			"- {name: three, set: {" + touch + "}, expect: {effect: deny}}\n",
+	}))
+	last := b.Tests[0].Cases[2]
+	if got := last.Request.Resource.Properties.Get("n").Num; got != 1 {
+		t.Errorf("n is %v", got)
+	}
+	if list := last.Request.Resource.Properties.Get("list").Members; len(list) != 2 || list[0].Value.Num != 1 {
+		t.Errorf("list is %+v", list)
+	}
+	if labels := last.Entities["agent:a"].Labels; labels["x"] != "a" || labels["y"] != "b" {
+		t.Errorf("labels are %q", labels)
+	}
+	if second := b.Tests[0].Cases[1]; len(second.Request.Resource.Properties.Get("list").Members) != 1 || len(second.Entities["agent:a"].Labels) != 1 {
+		t.Errorf("null did not remove: %+v", second)
+	}
+}
