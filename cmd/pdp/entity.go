@@ -155,7 +155,7 @@ func (c *entityListCmd) Run(ctx context.Context, a *app) error {
 		set("held", "true")
 	}
 	all := []control.EntitySummary{}
-	more := false
+	var more bool
 	for {
 		query.Set("limit", strconv.Itoa(min(c.Limit-len(all), 1000)))
 		var page control.EntitiesResponse

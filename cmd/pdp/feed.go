@@ -23,9 +23,10 @@ type feed struct {
 	log      signals.Log
 	attached atomic.Bool
 
-	// brokenAt is when the applier stopped for a fault, or 0 while it follows. A journal
-	// is written by this process alone, so that its view is never old while it follows.
-	// Decisions load it; it orders nothing.
+	// brokenAt is when the applier stopped for a fault, or 0 while it follows; after a
+	// fault it becomes 0 only when the applier has caught up again. A journal is written
+	// by this process alone, so that its view is never old while it follows. Decisions
+	// load it; the records that were applied are ordered by themselves.
 	brokenAt atomic.Int64
 }
 
@@ -41,7 +42,7 @@ func (f *feed) wrong() []string {
 		return nil
 	}
 	var all []string
-	if f.applier.Err() != nil {
+	if f.brokenAt.Load() != 0 {
 		all = append(all, "the signal feed is broken")
 	}
 	if f.log.Health() != nil {
@@ -84,7 +85,7 @@ func (f *feed) Run(ctx context.Context, from signals.Positions) {
 	pause := firstRetry
 	for {
 		applied := from
-		err := f.applier.Run(ctx, f.log, from)
+		err := f.applier.Run(ctx, mending{f.log, f}, from)
 		if ctx.Err() != nil {
 			return
 		}
@@ -100,6 +101,19 @@ func (f *feed) Run(ctx context.Context, from signals.Positions) {
 			pause = firstRetry
 		}
 	}
+}
+
+// mending is a log whose follower tells its feed when it has caught up.
+type mending struct {
+	signals.Log
+	feed *feed
+}
+
+func (m mending) Follow(ctx context.Context, from signals.Positions, deliver func([]signals.Entry) error, caughtUp func()) error {
+	return m.Log.Follow(ctx, from, deliver, func() {
+		caughtUp()
+		m.feed.brokenAt.Store(0)
+	})
 }
 
 // moved reports whether the feed had come further before it broke again.

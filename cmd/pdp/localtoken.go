@@ -58,14 +58,18 @@ func writeLocalToken(env environment, dataDir string, address net.Addr, token st
 	}
 	written := []string{first}
 	dir := runtimeDir(env)
-	if dir == "" || os.MkdirAll(dir, 0o700) != nil || checkPrivate(dir) != nil {
+	if !privateDir(dir) {
 		return written, nil
 	}
-	second := tokenFileFor(dir, reachable(address))
-	if writePrivate(second, token) == nil {
+	if second := tokenFileFor(dir, reachable(address)); writePrivate(second, token) == nil {
 		written = append(written, second)
 	}
 	return written, nil
+}
+
+// privateDir makes a folder for this user alone, and reports whether it is that.
+func privateDir(dir string) bool {
+	return dir != "" && os.MkdirAll(dir, 0o700) == nil && checkPrivate(dir) == nil
 }
 
 // reachable gives the address at which this machine reaches a listener.

@@ -40,7 +40,6 @@ type node struct {
 	intake *signals.Intake
 
 	clients  *credential.Registry
-	local    *credential.Client // who holds the local token; nil with configured clients
 	ring     *recent.Ring
 	lines    *recent.Log
 	decision *decision.Server

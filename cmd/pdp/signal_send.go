@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -75,8 +76,8 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 
 // resendable adds to an unknown outcome how to make sure of it.
 func resendable(err error, id string, same bool) error {
-	f, ok := err.(*failure)
-	if !ok || f.code != exitUnreachable || !strings.Contains(f.hint, "may") || !same {
+	var f *failure
+	if !errors.As(err, &f) || f.code != exitUnreachable || !strings.Contains(f.hint, "may") || !same {
 		return err
 	}
 	f.hint += fmt.Sprintf(" Send it again with --id %s: that is safe, and says what became of it.", id)

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLocalTokenIsFoundOnlyForItsPortAndOnlyWhenPrivate(t *testing.T) {
+	runtime, data := t.TempDir(), t.TempDir()
+	env := environment{"XDG_RUNTIME_DIR=" + runtime}
+	files, err := writeLocalToken(env, data, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7071}, "vgl_secret")
+	must(t, err)
+	if len(files) != 2 {
+		t.Fatalf("written to %v", files)
+	}
+	for _, name := range files {
+		info, err := os.Stat(name)
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o", name, info.Mode().Perm())
+		}
+	}
+	errs := &buffer{}
+	a := &app{env: env, stderr: errs}
+	find := func(control, target string) string {
+		token, _, err := a.findToken(&connection{ControlURL: control}, target)
+		must(t, err)
+		return token
+	}
+	const here = "http://127.0.0.1:7071"
+	for _, c := range []struct{ what, control, target, want string }{
+		{"the control port", here, here, "vgl_secret"},
+		{"by another name", "http://localhost:7071", "http://localhost:7071", "vgl_secret"},
+		{"the decision port beside it", here, "http://127.0.0.1:7070", "vgl_secret"},
+		{"another port", "http://127.0.0.1:7072", "http://127.0.0.1:7072", ""},
+		{"another machine", "http://192.0.2.1:7071", "http://192.0.2.1:7071", ""},
+		{"another machine's decision port", here, "http://pdp.example.com:7070", ""},
+	} {
+		if got := find(c.control, c.target); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.what, got, c.want)
+		}
+	}
+	// A file that others could have written, or read, is not used.
+	must(t, os.Chmod(files[1], 0o644))
+	if got := find(here, here); got != "" {
+		t.Errorf("a token that others can read was used")
+	}
+	if !strings.Contains(errs.String(), "open to other users") || strings.Contains(errs.String(), "secret") {
+		t.Errorf("it said %q", errs.String())
+	}
+	must(t, os.Remove(files[1]))
+	must(t, os.Symlink(files[0], files[1]))
+	if got := find(here, here); got != "" {
+		t.Errorf("a token behind a link was used")
+	}
+}
+
+func TestTokenFileMustHoldOneToken(t *testing.T) {
+	dir := t.TempDir()
+	a := &app{stderr: &buffer{}}
+	for content, ok := range map[string]bool{"vgl_x\n": true, "": false, "two tokens\n": false, "a\nb\n": false, strings.Repeat("x", 5000): false} {
+		name := filepath.Join(dir, "token")
+		must(t, os.WriteFile(name, []byte(content), 0o600))
+		token, _, err := a.findToken(&connection{TokenFile: name}, "http://192.0.2.1:1")
+		if (err == nil) != ok {
+			t.Errorf("%.20q: %q, %v", content, token, err)
+		}
+		if err != nil && len(content) > 3 && strings.Contains(err.Error(), content) {
+			t.Errorf("the content is repeated: %v", err)
+		}
+	}
+}
+
+func TestReachableAddresses(t *testing.T) {
+	for want, addr := range map[string]net.Addr{
+		"127.0.0.1:7071":   &net.TCPAddr{IP: net.IPv4zero, Port: 7071},
+		"[::1]:7071":       &net.TCPAddr{IP: net.IPv6loopback, Port: 7071},
+		"192.0.2.1:7071":   &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7071},
+		"unix:/run/v.sock": &net.UnixAddr{Name: "/run/v.sock", Net: "unix"},
+	} {
+		if got := reachable(addr); got != want {
+			t.Errorf("%v: got %s, want %s", addr, got, want)
+		}
+	}
+}
