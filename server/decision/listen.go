@@ -24,7 +24,8 @@ const socketMode = 0o660
 func Listen(address string) (net.Listener, error) {
 	path, unix := strings.CutPrefix(address, "unix:")
 	if !unix {
-		return net.Listen("tcp", address)
+		var config net.ListenConfig
+		return config.Listen(context.Background(), "tcp", address)
 	}
 	path = strings.TrimPrefix(path, "//")
 	if !filepath.IsAbs(path) {
@@ -70,7 +71,8 @@ func removeStale(path string) error {
 	if info.Mode()&fs.ModeSocket == 0 {
 		return errors.New("the file is there and is no socket")
 	}
-	c, err := net.DialTimeout("unix", path, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	c, err := dialer.DialContext(context.Background(), "unix", path)
 	if err == nil {
 		c.Close()
 		return errors.New("another process listens there")
