@@ -88,11 +88,13 @@ func (s *Store) publish(steps []step) {
 		}
 		s.count(st.key.Kind, st.prev, st.next)
 		st.cell.rec.Store(st.next)
+		s.pause()
 	}
 	if word == nil {
 		return
 	}
 	word.done.Store(true)
+	s.pause()
 	for i := range steps {
 		steps[i].next.pending.Store(nil)
 	}
@@ -106,7 +108,9 @@ func (s *Store) bear(st *step) *cell {
 	c := &cell{id: st.next.eff.ID, meta: p.meta}
 	c.rec.Store(absent)
 	s.insert(p, c)
+	s.pause()
 	s.births[s.birth(p.hash)].Add(1)
+	s.pause()
 	return c
 }
 

@@ -36,8 +36,8 @@ func heapInUse() uint64 {
 // the fixed cost of a store, costs at most 400 bytes; one that is attested, has a risk
 // or is revoked besides, not much more.
 func TestHeapPerIdleAgent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes a large heap")
+	if testing.Short() || raceEnabled {
+		t.Skip("makes a large heap, and race detection changes sizes")
 	}
 	more := func(i int, f Fact) Fact {
 		f.Source, f.ID, f.Time = "client:soar", fmt.Sprintf("sig-%07d", i), authz.Instant(1_790_000_000_000_000_000+i)

@@ -41,9 +41,11 @@ func (s *Store) pruneShard(sh *shard, now authz.Instant) (facts, entities int) {
 		s.count(authz.Kind(c.meta>>24), r, next)
 		// Dead comes first and the removal second: see Store.
 		c.rec.Store(next)
+		s.pause()
 		if next == dead {
 			entities++
 			s.remove(sh, t, i)
+			s.pause()
 		}
 	}
 	if len(t.slots) > minSlots && sh.live*4 < len(t.slots) {

@@ -72,7 +72,7 @@ func TestAnEmptySnapshot(t *testing.T) {
 // TestEveryDamagedByteIsRefused flips bits, cuts, repeats and leaves out.
 func TestEveryDamagedByteIsRefused(t *testing.T) {
 	small := newStore(4, &defaultCaps)
-	small.Apply(1, []Change{{agent("a"), sampleFacts()}, {agent("b"), sampleFacts()[:3]}})
+	small.Apply(1, []Change{{agent("a"), sampleFacts()[:8]}, {agent("b"), sampleFacts()[8:]}})
 	whole := snapshotOf(t, small, 1)
 	if _, err := restored(bytes.NewReader(whole)); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestEveryDamagedByteIsRefused(t *testing.T) {
 		}
 	}
 	for i := range whole {
-		for _, mask := range []byte{1, 0x80, 0xff} {
+		for _, mask := range []byte{1, 0x80} {
 			b := bytes.Clone(whole)
 			b[i] ^= mask
 			refused(fmt.Sprintf("byte %d, mask %x", i, mask), b)

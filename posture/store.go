@@ -46,6 +46,10 @@ type Store struct {
 	asOf  atomic.Pointer[string]
 
 	items, kept []item // scratch; guarded by mu
+
+	// paused, where not nil, is called by writers between any two of their steps that
+	// readers can tell apart. Tests look on from there.
+	paused func()
 }
 
 const defaultBirthBits = 20
@@ -115,6 +119,12 @@ func counts(of *[authz.NumKinds]atomic.Int64) (n [authz.NumKinds]int) {
 		n[i] = int(of[i].Load())
 	}
 	return n
+}
+
+func (s *Store) pause() {
+	if s.paused != nil {
+		s.paused()
+	}
 }
 
 // count keeps known and held right when next takes the place of prev.

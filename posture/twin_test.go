@@ -3,6 +3,7 @@ package posture
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"vigil/authz"
@@ -44,7 +45,7 @@ func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
 	// which means unregistered.
 	if r := newest(of(facts, Registration)); r != nil && unexpired(*r) {
 		say.Registered = true
-		say.Class, say.Labels, say.Scopes = r.Registration.Class, r.Registration.Labels, r.Registration.Scopes
+		say.Class, say.Labels, say.Scopes = r.Registration.Class, r.Registration.Labels, sortedSet(r.Registration.Scopes)
 		say.Code, say.Model = r.Registration.Code, r.Registration.Model
 	}
 
@@ -152,7 +153,21 @@ func newest(facts []Fact) *Fact {
 	if len(facts) == 0 {
 		return nil
 	}
-	f := slices.MaxFunc(facts, func(a, b Fact) int { return newness(&a, &b) })
+	strict := func(f Fact) int {
+		if f.Facet == Hold && f.Held || f.Facet == Attest && !f.Passed {
+			return 1
+		}
+		return f.Risk
+	}
+	lasting := func(f Fact) authz.Instant { // what permits is stricter when it ends sooner
+		if f.Facet == Registration || f.Facet == Attest {
+			return -f.Until
+		}
+		return f.Until
+	}
+	f := slices.MaxFunc(facts, func(a, b Fact) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(strict(a), strict(b)), cmp.Compare(lasting(a), lasting(b)), byHash(&a, &b))
+	})
 	return &f
 }
 
@@ -195,11 +210,8 @@ func ids(facts []Fact) (all []string) {
 	return all
 }
 
-// name is short for a fact and tells it from every other.
-func name(f Fact) string {
-	hash := contentHash(&f)
-	return fmt.Sprintf("%s/%s/%x", f.Source, f.ID, hash[:3])
-}
+// name tells a fact from every other.
+func name(f Fact) string { return string(AppendFact(nil, &f)) }
 
 // said reads the same from an Effective.
 func said(e *Effective) (say saying) {
@@ -218,8 +230,8 @@ func said(e *Effective) (say saying) {
 
 // difference compares two sayings; "" where they are the same.
 func difference(got, want saying) string {
-	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
-		return "got  " + g + "\nwant " + w
+	if !reflect.DeepEqual(got, want) {
+		return fmt.Sprintf("got  %+q\nwant %+q", fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want))
 	}
 	return ""
 }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package posture
+
+const raceEnabled = false
