@@ -88,8 +88,7 @@ func readFlat(fsys, outer fs.FS) *folder {
 		case strings.HasPrefix(name, "."):
 			continue
 		case len(f.names) >= 2*MaxFiles:
-			f.fail("", "the directory holds more than %d files", 2*MaxFiles)
-			return f
+			return tooMuch("the directory holds more than %d files", 2*MaxFiles)
 		}
 		data, err := readRegular(fsys, name)
 		if err != nil {
@@ -97,8 +96,7 @@ func readFlat(fsys, outer fs.FS) *folder {
 			data = nil
 		}
 		if total += len(data); total > MaxBundleSize {
-			f.fail("", "the bundle has more than %d bytes", MaxBundleSize)
-			return f
+			return tooMuch("the bundle has more than %d bytes", MaxBundleSize)
 		}
 		f.names = append(f.names, name)
 		if err == nil {
@@ -109,6 +107,13 @@ func readFlat(fsys, outer fs.FS) *folder {
 	if outer != nil {
 		f.checkOuter(outer)
 	}
+	return f
+}
+
+// tooMuch gives a folder of which nothing is read further.
+func tooMuch(format string, most int) *folder {
+	f := &folder{}
+	f.fail("", format, most)
 	return f
 }
 
