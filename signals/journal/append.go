@@ -25,6 +25,9 @@ type request struct {
 	taken, cancelled bool
 }
 
+// entryOverhead is about what a record takes in memory besides its frame.
+const entryOverhead = 100
+
 // MaxAppend bounds the payload of one append in bytes.
 const MaxAppend = 16 << 20
 
@@ -223,7 +226,7 @@ func (j *Journal) publish(w *writer, group []*request, took time.Duration) {
 		q.stats.Appended += uint64(len(r.ends))
 		q.stats.AppendedBytes += uint64(len(r.frames) - len(r.ends)*recordFrame)
 		if q.following {
-			q.recent.push(r.entries, len(r.frames), j.opt.FollowBytes)
+			q.recent.push(r.entries, len(r.frames)+entryOverhead*len(r.entries), j.opt.FollowBytes)
 		}
 	}
 	if !q.closing { // Close has closed it

@@ -73,12 +73,17 @@
 //
 // # Opening
 //
-// Every retained byte is read and checked. What does not check below the watermark (the
+// The folder is synced first, so that every file that is found stays: a process may have
+// been killed between a rename and that sync. Then every retained byte is read and
+// checked. What does not check below the watermark (the
 // highest of the marks, of the headers and of the file "acknowledged") is damage, and
 // Open refuses; marks are also looked for behind the damage. Above it, it is a torn tail.
 // A tail, torn or whole, may be in the page cache only, or on pages whose sync once
 // failed. So it is not trusted: a new segment begins at the watermark, which makes the
-// tail void where it stands, and its whole records are written and synced again there.
+// tail void where it stands, and its whole records are in that segment from its first
+// instant on, written and synced again. On a full disk this can fail; then Open does,
+// for what was past the watermark may have been acknowledged in the last 10 ms. Without
+// such a tail a full disk does not keep the journal from opening.
 //
 // # Failures
 //

@@ -445,3 +445,55 @@ func TestSegmentThatIsFoundAfterAKillIsThereForGood(t *testing.T) {
 		wantRecords(t, contents(t, mustOpen(t, m)), 0, 4)
 	}
 }
+
+// A full disk does not keep a restarted engine from reading its log, unless what stands
+// past the watermark could not be made durable: that may have been acknowledged.
+func TestOpenOnAFullDisk(t *testing.T) {
+	for name, c := range map[string]struct {
+		tail   func(m *disktest.Memory, j *Journal)
+		opens  bool
+		health error
+	}{
+		"clean": {func(*disktest.Memory, *Journal) {}, true, nil},
+		"torn": {func(m *disktest.Memory, j *Journal) {
+			path := j.mu.segments[0].path
+			m.Put(path, append(m.Contents(path), "half a frame"...))
+		}, true, syscall.ENOSPC},
+		"whole records": {func(m *disktest.Memory, j *Journal) {
+			j = mustOpen(t, m, func(o *Options) { o.MarkAfter = time.Hour })
+			appendSome(t, j, 3, 4)
+			m.StopAfter(0)
+			_ = j.Close()
+			m.Kill()
+		}, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := disktest.New()
+			j := mustOpen(t, m)
+			appendSome(t, j, 0, 3)
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c.tail(m, j)
+			m.SetCapacity(m.Used())
+			j, err := openIn(t, m)
+			if (err == nil) != c.opens || err != nil && !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("open: %v", err)
+			}
+			if err == nil {
+				if !errors.Is(j.Health(), c.health) {
+					t.Errorf("health: %v", j.Health())
+				}
+				wantRecords(t, contents(t, j), 0, 3)
+				m.SetCapacity(-1)
+				waitHealthy(t, j)
+			} else {
+				m.SetCapacity(-1)
+				j = mustOpen(t, m)
+			}
+			head := int(j.Head())
+			appendSome(t, j, head, head+2)
+			wantRecords(t, contents(t, j), 0, head+2)
+		})
+	}
+}

@@ -106,7 +106,7 @@ func (f *follower) step(ctx context.Context) error {
 		return nil
 	}
 	batch := j.mu.recent.from(f.next, nil, batchRecords)
-	j.mu.stats.FollowedFromRAM += uint64(len(batch))
+	j.mu.stats.FollowedFromMemory += uint64(len(batch))
 	var seg segment
 	if len(batch) == 0 {
 		seg = j.segmentLocked(f.next)
@@ -119,7 +119,7 @@ func (f *follower) step(ctx context.Context) error {
 		if batch, err = f.read(seg); err != nil {
 			return err
 		}
-		j.count(func(s *Stats) { s.FollowedFromSSD += uint64(len(batch)) })
+		j.count(func(s *Stats) { s.FollowedFromFiles += uint64(len(batch)) })
 	}
 	f.next += int64(len(batch))
 	return f.deliver(batch)

@@ -62,7 +62,7 @@ func TestFollowerMeetsNoGapAndNoDuplicateWhereFilesMeetMemory(t *testing.T) {
 				t.Errorf("%v, %d records, caught up %d times", err, next, caught)
 			}
 			s := j.Stats()
-			if s.FollowedFromRAM+s.FollowedFromSSD != total {
+			if s.FollowedFromMemory+s.FollowedFromFiles != total {
 				t.Errorf("stats %+v", s)
 			}
 		})

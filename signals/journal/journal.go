@@ -123,21 +123,21 @@ var _ signals.Log = (*Journal)(nil)
 
 // Stats are counts since Open, but for Records and Bytes, which are of what is retained.
 type Stats struct {
-	Records, Bytes  int64 // in the retained segments
-	Segments        int
-	Appended        uint64 // records
-	AppendedBytes   uint64 // of payload
-	Groups          uint64
-	Fsyncs          uint64 // of records and of the watermark
-	Failures        uint64 // groups, segments and watermarks that could not be written
-	LastError       string // of the last failure, also when it is over
-	LastErrorAt     authz.Instant
-	LastSync        time.Duration // how long the last sync of a group took
-	LongestSync     time.Duration
-	PendingRecords  int
-	PendingBytes    int
-	FollowedFromRAM uint64 // records delivered without reading a file
-	FollowedFromSSD uint64 // records delivered from a file
+	Records, Bytes     int64 // in the retained segments
+	Segments           int
+	Appended           uint64 // records
+	AppendedBytes      uint64 // of payload
+	Groups             uint64
+	Fsyncs             uint64 // of records and of the watermark
+	Failures           uint64 // groups, segments and watermarks that could not be written
+	LastError          string // of the last failure, also when it is over
+	LastErrorAt        authz.Instant
+	LastSync           time.Duration // how long the last sync of a group took
+	LongestSync        time.Duration
+	PendingRecords     int
+	PendingBytes       int
+	FollowedFromMemory uint64 // records delivered without reading a file
+	FollowedFromFiles  uint64
 }
 
 // ID is the log's identity.
