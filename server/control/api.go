@@ -28,7 +28,7 @@ type Problem struct {
 // The codes of Problem that do not come from decoding a body.
 const (
 	CodeUnauthenticated  = "unauthenticated"        // 401
-	CodeForbiddenScope   = "scope_not_held"         // 403: the client lacks the scope
+	CodeForbiddenScope   = "missing_scope"          // 403: the client lacks the scope
 	CodeForbiddenTenant  = "tenant_not_allowed"     // 403
 	CodeForbiddenOrigin  = "foreign_origin"         // 403
 	CodeForbiddenHost    = "foreign_host"           // 421
@@ -46,9 +46,9 @@ const (
 	CodeBadReference     = "bad_reference"          // 400: not kind:id
 	CodeBadBody          = "bad_body"               // 400: could not be read, or there should be none
 	CodeBadHeader        = "bad_header"             // 400
-	CodeTimeout          = "request_timeout"        // 408: the body came too slowly
+	CodeTimeout          = "timeout"                // 408: the body came too slowly
 	CodeBusy             = "busy"                   // 429: too much at once; nothing was done
-	CodeInternal         = "internal"               // 500: a defect; it is in the log
+	CodeInternal         = "internal_error"         // 500: a defect; it is in the log
 	CodeStarting         = "starting"               // 503: not yet
 	CodeUnavailable      = "unavailable"            // 503: nothing was done; try again
 	CodeBadAsOf          = "bad_as_of"              // 400: Vigil-At-Least is no position

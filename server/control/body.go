@@ -31,8 +31,8 @@ func (s *Server) receive(c *call) (body []byte, release func(), err error) {
 	}
 	release = func() { s.bodies.give(size) }
 
-	control := http.NewResponseController(c.w)
-	_ = control.SetReadDeadline(time.Now().Add(s.cfg.Limits.BodyTime))
+	// net/http clears the deadline at the end of the body: it does not strike later.
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(s.cfg.Limits.BodyTime))
 	body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
 	if err != nil {
 		release()
@@ -49,7 +49,6 @@ func (s *Server) receive(c *call) (body []byte, release func(), err error) {
 		return nil, nil, fail(http.StatusBadRequest, CodeBadBody, "the body could not be read; nothing was done").because(err)
 	}
 	c.w.bodyRead = true
-	_ = control.SetReadDeadline(time.Time{}) // see admit
 	return body, release, nil
 }
 

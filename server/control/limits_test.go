@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -179,6 +180,48 @@ func TestSlowAndLargeHeadersAreCutOff(t *testing.T) {
 	}
 }
 
+// patientIntake takes a while, and says whether it was cut short.
+type patientIntake struct{ while time.Duration }
+
+func (p patientIntake) Push(ctx context.Context, _ signals.Sender, _ []byte) (signals.Receipt, error) {
+	select {
+	case <-ctx.Done():
+		return signals.Receipt{}, signals.ErrUnknownOutcome
+	case <-time.After(p.while):
+		return signals.Receipt{AsOf: "v1.x"}, nil
+	}
+}
+
+// TestTimeForTheRequestIsNotTimeForTheWork: the limits on sending and taking must not end
+// work that is slow for its own reasons.
+func TestTimeForTheRequestIsNotTimeForTheWork(t *testing.T) {
+	const limit = 30 * time.Millisecond
+	w := newWorld(t, func(c *Config, p *Parts) {
+		c.Limits.HeaderTime, c.Limits.BodyTime, c.Limits.WriteTime = limit, limit, 2*limit
+		p.Intake = patientIntake{6 * limit}
+	})
+	w.snapshot = func(ctx context.Context, out io.Writer) error {
+		for range 8 {
+			time.Sleep(limit)
+			if _, err := io.WriteString(out, strings.Repeat("x", 64<<10)); err != nil || ctx.Err() != nil {
+				return errors.Join(err, ctx.Err())
+			}
+		}
+		return nil
+	}
+	address := w.listen()
+	push := dial(t, address)
+	fmt.Fprintf(push, "POST /v1/signals HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", soarToken)
+	if status, body := readStatus(t, push); status != 200 {
+		t.Errorf("slow push: %d %s", status, body)
+	}
+	snapshot := dial(t, address)
+	fmt.Fprintf(snapshot, "GET /v1/snapshot HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", adminToken)
+	if status, body := readStatus(t, snapshot); status != 200 || len(body) != 8*64<<10 {
+		t.Errorf("slow snapshot: %d with %d bytes", status, len(body))
+	}
+}
+
 // TestIdleConnectionsMakeRoom: neither leaked nor silent connections keep anyone out, and
 // ones at work are left alone.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
@@ -219,6 +262,27 @@ func TestAllConnectionsAtWorkRefuseOneMore(t *testing.T) {
 	}
 	close(intake.free)
 	readStatus(t, working)
+}
+
+func TestEveryNewConnectionEndsAnotherIdleOne(t *testing.T) {
+	c := newConnections(2)
+	for range 2 {
+		if victim, ok := c.admit(); !ok || victim != nil {
+			t.Fatal("no place below the bound")
+		}
+		conn, other := net.Pipe()
+		defer conn.Close()
+		defer other.Close()
+		c.changed(conn, http.StateNew)
+	}
+	first, _ := c.admit()
+	second, _ := c.admit()
+	if first == nil || second == nil || first == second {
+		t.Errorf("%v and %v make room", first, second)
+	}
+	if _, ok := c.admit(); ok {
+		t.Error("a place where none is idle")
+	}
 }
 
 // waitFor waits for a condition that another goroutine brings about.

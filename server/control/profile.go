@@ -12,6 +12,7 @@ func (s *Server) profile(c *call) error {
 		return busy("a profile is being taken")
 	}
 	defer s.profiles.leave()
+	c.w.patience = 0
 	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Time{})
 	switch c.ref {
 	case "cmdline": // may hold secrets, and says nothing that status does not

@@ -19,6 +19,10 @@ func (s *Server) getRules(c *call) error {
 	if _, err := parameters(c.r); err != nil {
 		return err
 	}
+	if !s.bulky.enter(c.r.Context()) {
+		return busy("too many large answers are being written")
+	}
+	defer s.bulky.leave()
 	return c.respond(http.StatusOK, rulesOf(c.parts.Rules.State()))
 }
 

@@ -35,7 +35,7 @@ type handler func(c *call) error
 func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	id, fit := requestID(r)
-	c := &call{w: &answerWriter{ResponseWriter: rw}, r: r, id: id}
+	c := &call{w: &answerWriter{ResponseWriter: rw, patience: s.cfg.Limits.WriteTime}, r: r, id: id}
 	h := c.w.Header()
 	h.Set("X-Request-ID", c.id)
 	h.Set("Cache-Control", "no-store")
@@ -89,10 +89,6 @@ func (s *Server) admit(c *call) (match, error) {
 		if err := awaitPosition(c); err != nil {
 			return m, err
 		}
-	}
-	if !m.route.body {
-		// A read deadline that strikes while a handler works would cancel its context.
-		_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	}
 	return m, nil
 }
@@ -176,20 +172,30 @@ type answerWriter struct {
 	status   int
 	broken   bool // an answer was begun that cannot be finished
 	bodyRead bool
+	// patience is how long the client may take the answer, from its first byte on: the
+	// server's own limit counts from the request, and slow work may have used it up. 0
+	// leaves the limit as it is.
+	patience time.Duration
 }
 
 func (w *answerWriter) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
+	w.begin(status)
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *answerWriter) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	return w.ResponseWriter.Write(b)
+}
+
+func (w *answerWriter) begin(status int) {
+	if w.status != 0 {
+		return
+	}
+	w.status = status
+	if w.patience > 0 {
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience))
+	}
 }
 
 // Unwrap lets http.ResponseController find the deadlines and Flush.

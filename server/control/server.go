@@ -21,6 +21,7 @@ type Server struct {
 	bodies    budget     // bytes of request bodies in memory
 	pushes    *turnstile // signals
 	explain   *turnstile
+	bulky     *turnstile // large answers
 	lists     *turnstile // walks over posture: lists, digests, nearest names
 	reload    *turnstile
 	snapshots *turnstile
@@ -46,6 +47,7 @@ func New(cfg Config) (*Server, error) {
 		bodies:    budget{max: l.BodyBytes},
 		pushes:    newTurnstile(64, 256, l.QueueTime),
 		explain:   newTurnstile(2, 32, l.QueueTime),
+		bulky:     newTurnstile(4, 32, l.QueueTime),
 		lists:     newTurnstile(1, 16, l.QueueTime),
 		reload:    newTurnstile(1, 1, l.SlowTime),
 		snapshots: newTurnstile(1, 1, l.QueueTime),
@@ -61,7 +63,7 @@ func New(cfg Config) (*Server, error) {
 		TLSConfig:         cfg.TLS,
 		ReadHeaderTimeout: l.HeaderTime,
 		// ReadTimeout is an outer bound, also for bodies that nobody reads; receive sets a
-		// narrower one and clears it.
+		// narrower one. Neither counts the time that a handler takes.
 		ReadTimeout:    l.HeaderTime + l.BodyTime,
 		WriteTimeout:   l.WriteTime,
 		IdleTimeout:    l.IdleTime,

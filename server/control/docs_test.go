@@ -1,0 +1,32 @@
+package control
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestAPIDocumentNamesEveryCodeAndMetric holds docs/api.md against the sources.
+func TestAPIDocumentNamesEveryCodeAndMetric(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	document := read("../../docs/api.md")
+	for file, pattern := range map[string]string{
+		"api.go":                  `\n\tCode\w+ += "(\w+)"`,
+		"metrics.go":              `"(vigil_\w+)"`,
+		"../../authz/decision.go": `Code += "(\w+)"|Code     = "(\w+)"`,
+	} {
+		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(read(file), -1) {
+			name := strings.Join(match[1:], "")
+			if !strings.Contains(document, "`"+name+"`") {
+				t.Errorf("docs/api.md does not name %s of %s", name, file)
+			}
+		}
+	}
+}
