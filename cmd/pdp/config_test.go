@@ -128,11 +128,9 @@ func TestEverySettingHasOneMeaningInEveryLayer(t *testing.T) {
 		for i := range c {
 			c[i] = defaultConfig(environment{"HOME=/nowhere"})
 		}
-		text := value
+		text := `"` + value + `"`
 		if s.list {
 			text = "[" + value + "]"
-		} else {
-			text = `"` + value + `"`
 		}
 		parts := strings.Split(s.path, ".")
 		yaml := strings.Join(parts, ": {") + ": " + text + strings.Repeat("}", len(parts)-1)

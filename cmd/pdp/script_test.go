@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -35,13 +34,4 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(filepath.Join(env.WorkDir, ".runtime"), 0o700)
 		},
 	})
-}
-
-// run runs pdp in this process and gives its exit code and what it wrote.
-func run(t *testing.T, env environment, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	var out, errs buffer
-	a := &app{env: env, stdin: &buffer{}}
-	code = a.Run(context.Background(), args, &out, &errs)
-	return code, out.String(), errs.String()
 }
