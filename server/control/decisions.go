@@ -111,7 +111,7 @@ func requestJSON(r *authz.Request) jsontext.Value {
 	if len(r.Context) > 0 {
 		body["context"] = plainObject(r.Context)
 	}
-	encoded, err := json.Marshal(body, json.Deterministic(true))
+	encoded, err := json.Marshal(body, encoding)
 	if err != nil {
 		return nil
 	}

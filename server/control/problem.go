@@ -75,8 +75,8 @@ func (p *problem) write(w http.ResponseWriter, requestID string) {
 	if p.challenge != "" {
 		h.Set("WWW-Authenticate", p.challenge)
 	}
-	encoded, err := json.Marshal(&body, json.Deterministic(true))
-	if err != nil { // a string that is not UTF-8
+	encoded, err := json.Marshal(&body, encoding)
+	if err != nil { // not with these types
 		encoded = []byte(`{"status":` + strconv.Itoa(p.Status) + `,"title":"","code":"` + p.Code + `"}`)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(encoded)))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"vigil/server/credential"
 )
@@ -147,10 +148,14 @@ func (s *Server) conclude(c *call, route *route, err error, took time.Duration) 
 	s.cfg.Log.LogAttrs(c.r.Context(), level, "control request", attrs...)
 }
 
+// encoding is how answers are written. Names come from outside and, in a broken bundle's
+// messages, may be anything: what is not UTF-8 is replaced, not a reason for no answer.
+var encoding = json.JoinOptions(json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+
 // respond sends v as JSON.
 func (c *call) respond(status int, v any) error {
 	var buf bytes.Buffer
-	if err := json.MarshalWrite(&buf, v, json.Deterministic(true)); err != nil {
+	if err := json.MarshalWrite(&buf, v, encoding); err != nil {
 		return err
 	}
 	return c.send(status, "application/json", buf.Bytes())

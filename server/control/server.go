@@ -84,8 +84,14 @@ func http1() *http.Protocols {
 }
 
 // Attach puts the rooms behind the port, once they are ready. Until then it answers
-// health and status, and 503 to everything else.
-func (s *Server) Attach(p Parts) { s.parts.Store(&p) }
+// health and status, and 503 to everything else. It panics where a part is missing: that
+// is a defect of the wiring, not of a request.
+func (s *Server) Attach(p Parts) {
+	if p.Intake == nil || p.Posture == nil || p.Engine == nil || p.Rules == nil || p.Recent == nil || p.Feed == nil {
+		panic("control: Attach without all parts")
+	}
+	s.parts.Store(&p)
+}
 
 // Handler serves the port without its listener, its time limits and its bound on
 // connections.

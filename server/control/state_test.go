@@ -63,6 +63,29 @@ func TestBrokenBundleIsReportedWhole(t *testing.T) {
 	}
 }
 
+// TestBrokenBundleMayHoldAnything: its lines are quoted, whatever bytes they are.
+func TestBrokenBundleMayHoldAnything(t *testing.T) {
+	w := newWorld(t)
+	for _, text := range []string{
+		"vigil: 1\nrules: [\xff\xfe]\n", "\xff", "vigil: 1\nrules:\n  - id: \"a\x00b\"\n", strings.Repeat("[", 5000), "\u2028\u202e",
+	} {
+		w.rules.files["payments.yaml"] = &fstest.MapFile{Data: []byte(text)}
+		p := w.do("POST", "/v1/rules/reload", adminToken, "").wantProblem(422, CodeBrokenBundle)
+		if len(p.Errors) == 0 {
+			t.Errorf("%q: no errors", text)
+		}
+		w.get("/v1/status", kimToken).want(200)
+	}
+	w.rules.mu.Lock()
+	w.rules.state.Err = errors.New("not \xff UTF-8")
+	w.rules.mu.Unlock()
+	var status StatusResponse
+	w.get("/v1/status", kimToken).want(200).into(&status)
+	if status.Rules.Reload.Error != "not \ufffd UTF-8" {
+		t.Errorf("error %q", status.Rules.Reload.Error)
+	}
+}
+
 func TestReloadBodies(t *testing.T) {
 	w := newWorld(t)
 	for body, want := range map[string]string{

@@ -187,7 +187,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Parts)) *world {
 	w.ring = recent.NewRing(recent.RingConfig{Record: w.store.Get})
 
 	var err error
-	if w.engine, err = engine.New(engine.Config{Now: w.clock}); err != nil {
+	if w.engine, err = engine.New(engine.Config{Now: w.clock, CacheEntries: 100}); err != nil {
 		t.Fatal(err)
 	}
 	w.rules = &holder{engine: w.engine, store: w.store, now: w.clock, files: fstest.MapFS{
