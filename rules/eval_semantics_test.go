@@ -312,6 +312,7 @@ actions: {act: {}, other: {}}
 rules:
   - {id: night, effect: deny, on: {actions: [act]}, granularity: 1h, when: now.getHours() < 6}
   - {id: odd, effect: allow, on: {actions: [act], classes: [low]}, granularity: 1m, when: now.getMinutes() % 2 == 1 && now.getSeconds() == 0}
+  - {id: rare, effect: deny, mode: observe, on: {actions: [act]}, granularity: 2h, when: now.getHours() > 99}
   - {id: always, effect: allow, on: {actions: [other]}, when: "true"}
 `)
 	day := authz.Instant(1_700_006_400e9) // a midnight
