@@ -100,7 +100,7 @@ func (n *node) run(ctx context.Context, hangup <-chan os.Signal, seed, addressFi
 	if err := n.openClock(work); err != nil {
 		return err
 	}
-	if err := n.openRules(); err != nil {
+	if err := n.openRules(work); err != nil {
 		return err
 	}
 	defer n.engine.Close()
@@ -133,7 +133,7 @@ func (n *node) run(ctx context.Context, hangup <-chan os.Signal, seed, addressFi
 		return err
 	}
 	n.start(func() { n.maintain(following) })
-	n.watchRules(work, hangup)
+	n.obeyHangups(work, hangup)
 
 	select {
 	case <-ctx.Done():
@@ -189,7 +189,7 @@ func (n *node) openClock(work context.Context) error {
 
 // openRules makes the engine and loads the rules. Without any good rules there is
 // nothing to start.
-func (n *node) openRules() error {
+func (n *node) openRules(work context.Context) error {
 	var err error
 	n.engine, err = engine.New(engine.Config{
 		Cache: n.cfg.Cache, CacheEntries: n.cfg.CacheEntries, Now: n.now,
@@ -203,6 +203,17 @@ func (n *node) openRules() error {
 		options: rules.LoadOptions{RequireSeal: n.cfg.Rules.RequireSeal},
 		use:     n.use, check: n.cfg.undeclared, now: n.now, log: n.log,
 	}
+	// Watching begins before the first load, so that no change falls between the two.
+	watch := func() {}
+	if n.cfg.Rules.Watch {
+		w, err := newRuleWatcher(n.cfg.Rules.Dir, func() { _, _ = n.rules.Reload(work, "") }, n.log)
+		if err != nil {
+			n.engine.Close()
+			return &failure{code: exitInput, err: fmt.Errorf("rules.watch: %s: %w", n.cfg.Rules.Dir, err)}
+		}
+		watch = func() { n.start(func() { w.Run(work) }) }
+	}
+	defer watch()
 	if err := n.rules.Start(); err != nil {
 		n.engine.Close()
 		return &failure{code: exitInput, err: err, hint: fmt.Sprintf("The rules in %s are broken and no good ones are kept in %s. Nothing was started.", n.cfg.Rules.Dir, n.cfg.DataDir)}

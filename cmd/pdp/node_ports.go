@@ -97,7 +97,7 @@ func (n *node) decisionConfig() decision.Config {
 			}
 			return nil
 		},
-		AtLeast: n.feed, Recent: n.ring, Log: n.lines, Logger: n.log,
+		AtLeast: n.feed, Now: n.now, Recent: n.ring, Log: n.lines, Logger: n.log,
 		Unavailable: unavailable, Hosts: n.cfg.Decision.Hosts, PublicURL: n.cfg.PublicURL,
 		Drain: n.cfg.Drain, Limits: decision.Limits{Body: int(n.cfg.MaxBody)},
 	}
@@ -135,6 +135,7 @@ func (n *node) decisionCounts() control.DecisionCounts {
 		Decisions:  map[control.DecisionLabel]uint64{},
 		RuleErrors: stats.RuleErrors,
 		Observed:   map[control.ObservationLabel]uint64{},
+		LogDropped: n.lines.Dropped(),
 		Duration:   control.Histogram{Sum: stats.Duration.Seconds(), Buckets: map[float64]uint64{}},
 	}
 	for effect := range stats.Decisions {

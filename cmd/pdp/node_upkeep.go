@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"time"
 )
 
-// watchRules loads the rules again on SIGHUP, and when their files change where that is
-// wanted.
-func (n *node) watchRules(ctx context.Context, hangup <-chan os.Signal) {
-	reload := func() { _, _ = n.rules.Reload(ctx, "") } // it says itself how it went
+// obeyHangups loads the rules again on SIGHUP.
+func (n *node) obeyHangups(ctx context.Context, hangup <-chan os.Signal) {
 	n.start(func() {
 		for {
 			select {
@@ -18,19 +15,10 @@ func (n *node) watchRules(ctx context.Context, hangup <-chan os.Signal) {
 				return
 			case <-hangup:
 				n.log.Info("told to load the rules again")
-				reload()
+				_, _ = n.rules.Reload(ctx, "") // it says itself how it went
 			}
 		}
 	})
-	if !n.cfg.Rules.Watch {
-		return
-	}
-	w, err := newRuleWatcher(n.cfg.Rules.Dir, reload, n.log)
-	if err != nil {
-		n.fail(&failure{code: exitInput, err: fmt.Errorf("rules.watch: %s: %w", n.cfg.Rules.Dir, err)})
-		return
-	}
-	n.start(func() { w.Run(ctx) })
 }
 
 // maintain keeps house: readiness follows the clock, what has expired is forgotten, and

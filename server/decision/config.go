@@ -52,6 +52,9 @@ type Config struct {
 	Mapping     Mapper
 	Credentials *credential.Registry
 
+	// Now is the engine's clock, for denials that the engine is not asked for. Nil for the
+	// wall clock.
+	Now func() authz.Instant
 	// Ready says why no decision can be made, or nil. It is asked for each request and
 	// must be quick. What it says is open to all.
 	Ready func() error
@@ -129,6 +132,9 @@ func (c *Config) validate() error {
 func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = func() authz.Instant { return authz.InstantOf(time.Now()) }
 	}
 	if c.Strict == nil {
 		c.Strict = func() error { return nil }

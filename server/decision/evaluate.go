@@ -30,8 +30,10 @@ func (s *Server) evaluation(ctx *fasthttp.RequestCtx, st *state, started time.Du
 	}
 	st.deciding = true
 	s.cfg.Mapping.Principal(&client.Caller, req, &st.principal)
-	answer := authz.Answer{Decision: s.demanded(st)}
-	if answer.Decision == nil {
+	var answer authz.Answer
+	if stale := s.demanded(st); stale != nil {
+		answer = authz.Answer{Decision: stale, At: s.cfg.Now()}
+	} else {
 		answer = s.cfg.Engine.Decide(&client.Caller, req, &st.principal)
 	}
 	if answer.Decision == nil {
@@ -64,7 +66,7 @@ func (s *Server) evaluations(ctx *fasthttp.RequestCtx, st *state, started time.D
 	if stale := s.demanded(st); stale != nil {
 		st.answers = st.answers[:0]
 		for range st.items {
-			st.answers = append(st.answers, authz.Answer{Decision: stale})
+			st.answers = append(st.answers, authz.Answer{Decision: stale, At: s.cfg.Now()})
 			if batch.Semantic == authzen.DenyOnFirstDeny {
 				break
 			}
