@@ -101,3 +101,52 @@ func TestChangesOfOneEntityInOneSignalAddUp(t *testing.T) {
 		t.Error(s.Get(a).At(1).Risk, s.Len())
 	}
 }
+
+// TestALiftKillsForGood: whatever its own end says, before or after what it lifts, and
+// after pruning.
+func TestALiftKillsForGood(t *testing.T) {
+	s := newStore(4, &defaultCaps)
+	a := agent("a")
+	taint := Fact{Facet: Taint, Source: "client:dlp", ID: "t", Time: 9}
+	s.Apply(1, []Change{{a, []Fact{{Facet: Lift, Source: "client:x", ID: "l", Time: 1, Until: 5, Lifts: &Target{Taint, "client:dlp", "t"}}}}})
+	s.Prune(10)
+	s = reload(t, s, 10)
+	if r := s.Apply(10, []Change{{a, []Fact{taint}}}); r[0].Outcome != Lifted || s.Get(a).At(10).Tainted {
+		t.Error(r[0].Outcome, s.Get(a).At(10).Tainted)
+	}
+	// Another fact under the same id is dead as well; one of another source is not.
+	taint.Reason = "again"
+	other := taint
+	other.Source = "client:other"
+	s.Apply(10, []Change{{a, []Fact{taint, other}}})
+	if by := s.Get(a).At(10).TaintedBy(); len(by) != 1 || by[0].Source != "client:other" {
+		t.Errorf("%+v", by)
+	}
+}
+
+// TestOfTooManyLiftsTheNewestAreKept: they are the likeliest to be met by a redelivery.
+func TestOfTooManyLiftsTheNewestAreKept(t *testing.T) {
+	s := newStore(4, &smallCaps)
+	a := agent("a")
+	for i, id := range []string{"2", "3", "1"} {
+		s.Apply(1, []Change{{a, []Fact{{Facet: Lift, Source: "client:x", ID: "l", Time: []authz.Instant{2, 3, 1}[i], Lifts: &Target{Taint, "client:dlp", id}}}}})
+	}
+	for _, id := range []string{"2", "3"} {
+		if r := s.Apply(1, []Change{{a, []Fact{{Facet: Taint, Source: "client:dlp", ID: id, Time: 1}}}}); r[0].Outcome != Lifted {
+			t.Error(id, r[0].Outcome)
+		}
+	}
+}
+
+// TestAnEarlierInstantIsNotReadFromWhatIsReady asks a record about a time before that at
+// which it was made.
+func TestAnEarlierInstantIsNotReadFromWhatIsReady(t *testing.T) {
+	s := newStore(4, &defaultCaps)
+	a := agent("a")
+	s.Apply(20, []Change{{a, []Fact{{Facet: Hold, Source: "client:x", ID: "q", Time: 1, Until: 10, Held: true}}}})
+	for now, want := range map[authz.Instant]authz.Status{5: authz.Quarantined, 9: authz.Quarantined, 10: authz.Active, 30: authz.Active} {
+		if e := s.Get(a).At(now); e.Status != want || e.From > now || e.Until <= now {
+			t.Errorf("at %d: %v in [%d, %d)", now, e.Status, e.From, e.Until)
+		}
+	}
+}

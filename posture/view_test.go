@@ -190,3 +190,21 @@ func TestReadingAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestPruneRenewsWhatIsReady: past its interval a record is computed at each reading;
+// Prune ends that.
+func TestPruneRenewsWhatIsReady(t *testing.T) {
+	s := newStore(4, &defaultCaps)
+	a := agent("a")
+	lapsing := registered("r", "client:cd", 1, "high")
+	lapsing.Until = 10 // stays, and means unregistered
+	s.Apply(1, []Change{{a, []Fact{lapsing}}})
+	reading := func() float64 { return testing.AllocsPerRun(10, func() { s.Get(a).At(10) }) }
+	if reading() == 0 {
+		t.Fatal("ready for a time that was not known")
+	}
+	s.Prune(10)
+	if n := reading(); n != 0 || s.Get(a).At(10).Registered {
+		t.Errorf("%v allocations; registered: %v", n, s.Get(a).At(10).Registered)
+	}
+}
