@@ -3,47 +3,20 @@ package signals
 import (
 	"fmt"
 	"unicode/utf8"
+
+	"vigil/spell"
 )
 
 // suggest says which of known was probably meant by name, or nothing.
 func suggest[S ~string](name string, known []S) string {
-	best, at := 3, ""
-	if len(name) > 64 {
-		return ""
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = string(k)
 	}
-	for _, k := range known {
-		if d := distance(name, string(k)); d < best && d*2 < len(k)+1 {
-			best, at = d, string(k)
-		}
+	if near := spell.Nearest(name, names); near != "" {
+		return fmt.Sprintf(": did you mean %q?", near)
 	}
-	if at == "" {
-		return ""
-	}
-	return fmt.Sprintf(": did you mean %q?", at)
-}
-
-// distance is the number of bytes to insert, delete, replace or swap with a neighbour
-// to get from a to b (optimal string alignment).
-func distance(a, b string) int {
-	before, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], before[j-2]+1)
-			}
-		}
-		before, prev, cur = prev, cur, before
-	}
-	return prev[len(b)]
+	return ""
 }
 
 // clip shortens what others wrote for use in a message.

@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"strings"
+
+	"vigil/spell"
 )
 
 // environment is the process's environment. This package alone reads it, and reads it
@@ -47,16 +49,18 @@ func (c *config) readEnvironment(env environment) problems {
 			all.add(s.variable(), "%s", err)
 		}
 	}
+	bare := make([]string, len(known))
+	for i := range known {
+		bare[i] = strings.TrimPrefix(known[i], "VIGIL_")
+	}
 	for _, pair := range env {
 		name, _, _ := strings.Cut(pair, "=")
 		if !strings.HasPrefix(name, "VIGIL_") || slices.Contains(known, name) {
 			continue
 		}
-		for _, k := range known {
-			if editDistance(name, k, 2) <= 2 {
-				all.add(name, "no such variable; did you mean %s?", k)
-				break
-			}
+		// Other variables of that prefix may be somebody else's; only a near miss is an error.
+		if near := spell.Nearest(strings.TrimPrefix(name, "VIGIL_"), bare); near != "" {
+			all.add(name, "no such variable; did you mean VIGIL_%s?", near)
 		}
 	}
 	return all

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,19 +207,6 @@ func TestATokenInTheWrongPlaceIsNotRepeated(t *testing.T) {
 	_, err := load(t, "vigil: 1\nrules: {dir: r}\nclients: [{name: a, token_sha256: [vgl_topsecret], scopes: [decide]}]\n", nil, nil)
 	if err == nil || strings.Contains(err.Error(), "topsecret") {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestSuggestionsAreNearAndNotInvented(t *testing.T) {
-	known := []string{"decision", "control", "cache", "rules"}
-	for given, want := range map[string]string{
-		"decison": "decision", "descision": "decision", "cahce": "cache", "rule": "rules", "CONTROL": "control",
-		"x": "", "completely-else": "", "": "",
-	} {
-		got := nearest(given, known, 1)
-		if want == "" && len(got) != 0 || want != "" && !slices.Equal(got, []string{want}) {
-			t.Errorf("%q: got %v, want %q", given, got, want)
-		}
 	}
 }
 
