@@ -1,0 +1,235 @@
+package history
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Hand-made histories: sig and dec are short for what a table needs.
+type option func(*Signal)
+
+func sig(id string, begun, acknowledged Time, held bool, refs ...string) Signal {
+	return Signal{ID: id, Source: "client:soar", Entities: refs, Held: held, At: int64(begun), Begun: begun, Acknowledged: acknowledged}
+}
+
+func with(s Signal, changes ...option) Signal {
+	for _, change := range changes {
+		change(&s)
+	}
+	return s
+}
+
+func at(time int64) option      { return func(s *Signal) { s.At = time } }
+func position(n uint64) option  { return func(s *Signal) { s.Position = n } }
+func source(name string) option { return func(s *Signal) { s.Source = name } }
+func until(t Time) option       { return func(s *Signal) { s.Until = t } }
+func revoked() option           { return func(s *Signal) { s.Facet, s.Held = Revoke, false } }
+func item(outcome string, refs ...string) Item {
+	return Item{Question: strings.Join(refs, " "), Entities: refs, Outcome: outcome}
+}
+
+func dec(id uint64, start, end Time, items ...Item) Decision {
+	return Decision{ID: id, Start: start, End: end, Items: items}
+}
+
+func asOf(d Decision, n uint64) Decision { d.AsOf = n; return d }
+
+const a, b, s1 = "agent:a", "agent:b", "session:s"
+
+func TestHandMadeHistories(t *testing.T) {
+	fresh := func(it Item, outcome string) Item { it.Fresh = outcome; return it }
+	again := func(it Item) Item { it.Recomputed = true; return it }
+	for _, tc := range []struct {
+		name      string
+		signals   []Signal
+		decisions []Decision
+		want      Property // of the last decision; all others are right
+		tells     string   // what the story says
+	}{
+		{"nothing happened", nil, []Decision{dec(1, 1, 2, item(Allow, a))}, None, ""},
+		{"denied after the acknowledgement", []Signal{sig("q", 1, 5, true, a)}, []Decision{dec(1, 6, 7, item(Deny, a))}, None, ""},
+		{"allowed while the signal is under way", []Signal{sig("q", 1, 5, true, a)}, []Decision{dec(1, 4, 9, item(Allow, a))}, None, ""},
+		{"denied while the signal is under way", []Signal{sig("q", 1, 5, true, a)}, []Decision{dec(1, 2, 3, item(Deny, a))}, None, ""},
+		{"a call that begins with the acknowledgement's instant is after it", []Signal{sig("q", 1, 5, true, a)}, []Decision{dec(1, 5, 6, item(Allow, a))}, C1, "withdrawn"},
+		{"never acknowledged: either is right", []Signal{sig("q", 1, 0, true, a)}, []Decision{dec(1, 100, 101, item(Allow, a)), dec(2, 102, 103, item(Deny, a))}, None, ""},
+
+		{"C1: allowed after the acknowledgement", []Signal{sig("q", 1, 5, true, a)}, []Decision{dec(1, 6, 7, item(Allow, a))}, C1, "decision 1 allows what q had withdrawn"},
+		{"C1: of two entities one is held", []Signal{sig("q", 1, 5, true, s1)}, []Decision{dec(1, 6, 7, item(Allow, a, s1))}, C1, "q"},
+		{"C1: two sources hold, one lets go", []Signal{sig("q", 1, 2, true, a), with(sig("r", 1, 2, true, a), source("client:other")), sig("f", 3, 4, false, a)},
+			[]Decision{dec(1, 6, 7, item(Allow, a))}, C1, "r"},
+		{"C1: a short hold on top of a lasting one", []Signal{sig("q", 1, 2, true, a), with(sig("q2", 3, 4, true, a), until(10))},
+			[]Decision{dec(1, 5, 6, item(Deny, a)), dec(2, 11, 12, item(Deny, a)), dec(3, 13, 14, item(Allow, a))}, C5, "decision 3"},
+		{"the hold has ended", []Signal{with(sig("q", 1, 2, true, a), until(10))}, []Decision{dec(1, 5, 6, item(Deny, a)), dec(2, 11, 12, item(Allow, a))}, None, ""},
+		{"the hold ends during the call", []Signal{with(sig("q", 1, 2, true, a), until(10))}, []Decision{dec(1, 9, 11, item(Allow, a)), dec(2, 9, 11, item(Deny, a))}, None, ""},
+
+		{"C2: denied after the release", []Signal{sig("q", 1, 2, true, a), sig("f", 3, 4, false, a)}, []Decision{dec(1, 6, 7, item(Deny, a))}, C2, "still answers as before f"},
+		{"C2: a denial that nothing explains", nil, []Decision{dec(1, 6, 7, item(Deny, a))}, C2, "no instant"},
+		{"C2: another fresh answer", nil, []Decision{dec(1, 6, 7, fresh(item(Allow, a), Deny))}, C2, "a fresh evaluation says deny"},
+		{"the fresh answer is the same", nil, []Decision{dec(1, 6, 7, fresh(item(Allow, a), Allow))}, None, ""},
+
+		{"C3: held for another's quarantine", []Signal{sig("q", 1, 2, true, b)}, []Decision{dec(1, 6, 7, item(Deny, a))}, C3, "as if q were about"},
+		{"C3: computed again for another's signal", []Signal{sig("q", 4, 5, true, b)}, []Decision{dec(1, 1, 2, item(Allow, a)), dec(2, 6, 7, again(item(Allow, a)))}, C3, "computed again"},
+		{"computed again for its own", []Signal{sig("f", 4, 5, false, a)}, []Decision{dec(1, 1, 2, item(Allow, a)), dec(2, 6, 7, again(item(Allow, a)))}, None, ""},
+
+		{"C5: seen denied, then allowed, before any acknowledgement", []Signal{sig("q", 1, 20, true, a)},
+			[]Decision{dec(1, 2, 3, item(Deny, a)), dec(2, 4, 5, item(Allow, a))}, C5, "allows again"},
+		{"two calls that overlap may see it in either order", []Signal{sig("q", 1, 20, true, a)},
+			[]Decision{dec(1, 2, 5, item(Deny, a)), dec(2, 4, 6, item(Allow, a))}, None, ""},
+		{"C5: a revocation comes undone", []Signal{with(sig("r", 1, 2, false, s1), revoked()), sig("f", 3, 4, false, s1)},
+			[]Decision{dec(1, 5, 6, item(Deny, s1)), dec(2, 8, 9, item(Allow, s1))}, C5, "allows again"},
+		{"C5: an older release that came later", []Signal{with(sig("q", 1, 2, true, a), at(10)), with(sig("f", 3, 4, false, a), at(5))},
+			[]Decision{dec(1, 8, 9, item(Allow, a))}, C5, "older signal that came later"},
+		{"an older release that came later changes nothing", []Signal{with(sig("q", 1, 2, true, a), at(10)), with(sig("f", 3, 4, false, a), at(5))},
+			[]Decision{dec(1, 8, 9, item(Deny, a))}, None, ""},
+		{"C5: of one event time the quarantine speaks", []Signal{with(sig("q", 1, 2, true, a), at(10)), with(sig("f", 3, 4, false, a), at(10))},
+			[]Decision{dec(1, 8, 9, item(Allow, a))}, C5, "undo q"},
+
+		{"C8: a batch of two instants", []Signal{sig("q", 1, 9, true, a, b)}, []Decision{dec(1, 2, 3, item(Allow, a), item(Deny, b))}, C8, "no one instant"},
+		{"C8: a decision that mixes its records", []Signal{sig("qa", 1, 2, true, a), sig("qs", 3, 10, true, s1), sig("fa", 11, 20, false, a)},
+			[]Decision{dec(1, 4, 15, item(Allow, a, s1))}, C8, "no one instant"},
+		{"the same, while the second may be late", []Signal{sig("qa", 1, 2, true, a), sig("qs", 3, 30, true, s1), sig("fa", 11, 20, false, a)},
+			[]Decision{dec(1, 4, 15, item(Allow, a, s1))}, None, ""},
+		{"C8: older than what was acknowledged", []Signal{with(sig("q", 1, 2, true, b), position(7))}, []Decision{asOf(dec(1, 5, 6, item(Allow, a)), 6)}, C8, "position 6, though 7"},
+		{"C8: names what it does not know", []Signal{with(sig("q", 1, 20, true, a), position(7))}, []Decision{asOf(dec(1, 5, 6, item(Allow, a)), 7)}, C8, "does not know"},
+		{"older while it is under way", []Signal{with(sig("q", 1, 20, true, a), position(7))}, []Decision{asOf(dec(1, 5, 6, item(Allow, a)), 6)}, None, ""},
+		{"C8: older than demanded", nil, []Decision{{ID: 1, Start: 1, End: 2, AsOf: 3, AtLeast: 4, Items: []Item{item(Allow, a)}}}, C8, "demanded"},
+		{"refused as stale", nil, []Decision{{ID: 1, Start: 1, End: 2, AsOf: 3, AtLeast: 4, Items: []Item{item(Stale, a)}}}, None, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := New(AllowUnlessHeld)
+			for _, s := range tc.signals {
+				c.Signal(s)
+			}
+			for _, d := range tc.decisions {
+				c.Decision(d)
+			}
+			found := c.Settle()
+			if tc.want == None {
+				if len(found.Broken) != 0 {
+					t.Fatalf("a right history is called wrong: %v", found.Stories)
+				}
+				return
+			}
+			if len(found.Broken) != 1 || found.Broken[tc.want] != 1 {
+				t.Fatalf("found %v, want one of %s\n%v", found.Broken, tc.want, found.Stories)
+			}
+			if story := found.Stories[tc.want].String(); !strings.Contains(story, tc.tells) {
+				t.Errorf("the story does not say %q:\n%s", tc.tells, story)
+			}
+		})
+	}
+}
+
+func TestAStoryHoldsNothingThatItWouldBeAsWrongWithout(t *testing.T) {
+	c := New(AllowUnlessHeld)
+	for i := range 10 {
+		c.Signal(sig(fmt.Sprint("noise-", i), Time(10*i+1), Time(10*i+2), i%2 == 0, a))
+		c.Signal(sig(fmt.Sprint("other-", i), Time(10*i+3), Time(10*i+4), true, b))
+	}
+	c.Signal(sig("the-one", 200, 210, true, a))
+	c.Decision(dec(1, 150, 151, item(Allow, a)))
+	c.Decision(dec(2, 300, 301, item(Allow, a)))
+	story := c.Settle().Stories[C1]
+	if len(story.Lines) != 5 || strings.Contains(story.String(), "noise") || strings.Contains(story.String(), "other") {
+		t.Errorf("want the signal, its acknowledgement, the decision's start and end, and the reason:\n%s", story)
+	}
+}
+
+func TestTheShortestStoryIsKept(t *testing.T) {
+	c := New(AllowUnlessHeld)
+	c.Signal(sig("early", 1, 2, true, a))
+	c.Decision(dec(1, 500, 501, item(Allow, a)))
+	c.Decision(dec(2, 3, 4, item(Allow, a)))
+	found := c.Settle()
+	if found.Broken[C1] != 2 || found.StaleAllow != 2 || !strings.Contains(found.Stories[C1].String(), "decision 2 starts") {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestAHistoryInPiecesIsJudgedAsAWhole(t *testing.T) {
+	c := New(AllowUnlessHeld)
+	c.Signal(sig("q", 1, 2, true, a))
+	if found := c.Settle(); found.Signals != 1 || len(found.Broken) != 0 {
+		t.Fatalf("%+v", found)
+	}
+	c.Decision(dec(1, 3, 4, item(Deny, a)))
+	c.Settle()
+	for i := range 200 { // long enough for the first to be folded away
+		c.Signal(with(sig(fmt.Sprint("other", i), Time(10+2*i), Time(11+2*i), false, a), source("client:other")))
+		c.Decision(dec(2, Time(11+2*i), Time(11+2*i), item(Deny, a)))
+	}
+	c.Settle()
+	if n := len(c.entities[a].recent) + len(c.entities[a].base); n > 4*keptRecent {
+		t.Errorf("%d signals are kept of one entity", n)
+	}
+	c.Decision(dec(3, 1000, 1001, item(Allow, a)))
+	if found := c.Settle(); len(found.Broken) != 1 || found.Decisions != 202 {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A model engine that is right: each signal comes into force at one instant between its
+// beginning and its acknowledgement, each decision is true of one between its start and
+// its end. Whatever the history, nothing may be found.
+func TestNoRightHistoryIsCalledWrong(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		refs := []string{a, b, s1}
+		pick := func(label string) []string {
+			n := rapid.IntRange(1, 3).Draw(t, label)
+			return rapid.Permutation(slices.Clone(refs)).Draw(t, label)[:n]
+		}
+		type force struct {
+			at Time
+			s  Signal
+		}
+		var forces []force
+		for i := range rapid.IntRange(0, 12).Draw(t, "signals") {
+			begun := Time(rapid.IntRange(1, 100).Draw(t, "begun"))
+			in := begun + Time(rapid.IntRange(0, 20).Draw(t, "until force"))
+			s := sig(fmt.Sprint("s", i), begun, in+Time(rapid.IntRange(0, 20).Draw(t, "until ack")), rapid.Bool().Draw(t, "held"), pick("of")...)
+			s.At = int64(rapid.IntRange(1, 8).Draw(t, "time"))
+			s.Source = rapid.SampledFrom([]string{"x", "y"}).Draw(t, "source")
+			if rapid.IntRange(0, 9).Draw(t, "kind") == 0 {
+				s.Facet, s.Held = Revoke, false
+			}
+			if rapid.IntRange(0, 4).Draw(t, "end") == 0 {
+				s.Until = Time(rapid.IntRange(20, 120).Draw(t, "until"))
+			}
+			if rapid.IntRange(0, 7).Draw(t, "lost") == 0 {
+				s.Acknowledged = 0
+			}
+			forces = append(forces, force{in, s})
+		}
+		c := New(AllowUnlessHeld)
+		for _, f := range forces {
+			c.Signal(f.s)
+		}
+		for i := range rapid.IntRange(1, 20).Draw(t, "decisions") {
+			start := Time(rapid.IntRange(1, 140).Draw(t, "start"))
+			instant := start + Time(rapid.IntRange(0, 20).Draw(t, "instant"))
+			d := dec(uint64(i), start, instant+Time(rapid.IntRange(1, 20).Draw(t, "end")))
+			for range rapid.IntRange(1, 2).Draw(t, "items") {
+				entities := pick("about")
+				var standings []Standing
+				for _, ref := range entities {
+					var facts []*signal
+					for j := range forces {
+						if f := &forces[j]; f.at <= instant && slices.Contains(f.s.Entities, ref) {
+							facts = append(facts, &signal{Signal: f.s, arrival: j})
+						}
+					}
+					standings = append(standings, standing(facts, instant, false))
+				}
+				d.Items = append(d.Items, item(AllowUnlessHeld("", standings), entities...))
+			}
+			c.Decision(d)
+		}
+		if found := c.Settle(); len(found.Broken) != 0 {
+			t.Fatalf("%v", found.Stories)
+		}
+	})
+}
