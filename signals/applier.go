@@ -52,7 +52,8 @@ type Applier struct {
 	mu struct {
 		sync.Mutex
 		running bool
-		ready   bool // caughtUp is closed
+		heads   soleWriter // the log of the last Run; nil where it is not one
+		ready   bool       // caughtUp is closed
 		last    authz.Instant
 		counts  map[SignalCount]uint64
 		dead    deadLetters
@@ -186,10 +187,14 @@ func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) 
 		err = errors.New("signals: the applier has not come to where it should start")
 	}
 	if err != nil {
+		if !a.mu.running { // else the other Run says how old the view is
+			a.breakLocked(err)
+		}
 		a.mu.Unlock()
 		return err
 	}
 	a.mu.running = true
+	a.mu.heads, _ = log.(soleWriter)
 	if r == nil {
 		r = &reached{log: log.ID(), at: from.Clone(), asOf: FormatAsOf(log.ID(), from)}
 		a.cfg.Store.PublishAsOf(r.asOf)
@@ -209,14 +214,19 @@ func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) 
 	a.mu.running = false
 	if err != nil {
 		err = fmt.Errorf("signals: following the log: %w", err)
-		since := a.BrokenSince()
-		if since == 0 {
-			since = a.cfg.Now()
-		}
-		a.broken.Store(&fault{err, since})
+		a.breakLocked(err)
 	}
 	a.abandonLocked()
 	return err
+}
+
+// breakLocked notes that nobody follows the log, since now or since an earlier fault.
+func (a *Applier) breakLocked(err error) {
+	since := a.BrokenSince()
+	if since == 0 {
+		since = a.cfg.Now()
+	}
+	a.broken.Store(&fault{err, since})
 }
 
 // catchUp is called by the log.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -165,12 +166,23 @@ func (in *Intake) prepare(sender Sender, batch *Batch) ([]Record, error) {
 	return records, nil
 }
 
+// classOf gives the class that an entity was registered with last. A registration that has
+// expired still says whose the entity is: else its end would open it to every source.
 func (in *Intake) classOf(key authz.Key) string {
-	return in.cfg.Store.Get(key).At(in.cfg.Now()).Class
+	if r := in.cfg.Store.Get(key).Registered(); r != nil {
+		return r.Class
+	}
+	return ""
 }
 
 // admit checks what depends on the moment. Its pointers are within the signal.
 func (in *Intake) admit(s *Signal, now authz.Instant) *DecodeError {
+	if i := strings.LastIndexByte(s.ID, '/'); i >= 0 {
+		if source, ok := ParseSource(s.ID[:i]); ok {
+			return &DecodeError{Code: CodeBadValue, Pointer: "/id",
+				Detail: fmt.Sprintf("begins with %q: such ids are those of what %s says in other sources' lines", clip(s.ID[:i+1]), clip(source.String()))}
+		}
+	}
 	latest := now.Add(MaxAhead)
 	if s.Time > latest && s.permissive() {
 		return &DecodeError{Code: CodeBadValue, Pointer: "/time",

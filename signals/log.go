@@ -38,3 +38,10 @@ type Log interface {
 	// Health says what is wrong with the log, or nil. A log in ill health may still be read.
 	Health() error
 }
+
+// soleWriter is a log that nobody but this process writes, so that it knows its end: a
+// position past Heads names nothing that there ever was, and nobody needs to wait for it.
+type soleWriter interface {
+	// Heads is the next offset of each partition. It does not block.
+	Heads() Positions
+}

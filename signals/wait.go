@@ -11,8 +11,8 @@ import (
 var (
 	// ErrOtherLog: the position is one of another log.
 	ErrOtherLog = errors.New("the position is one of another log")
-	// ErrPastHead: this replica did not come to the position in time. Either it lags, or
-	// the log does not reach so far.
+	// ErrPastHead: the log does not reach so far, or this replica did not come to the
+	// position in time.
 	ErrPastHead = errors.New("this replica has not come to that position")
 )
 
@@ -119,7 +119,8 @@ func (a *Applier) abandonLocked() {
 
 // WaitApplied returns nil as soon as everything up to the position of the token is in
 // force here: at once, without a lock, where it is already. Otherwise it waits, no longer
-// than ctx and the configured bound allow. A decision that starts after it knows at least
+// than ctx and the configured bound allow; not at all for what is past the end of a log
+// that only this process writes. A decision that starts after it knows at least
 // what the token names. The errors are ErrBadAsOf, ErrOtherLog, ErrPastHead,
 // ErrOverloaded and ErrUnavailable.
 func (a *Applier) WaitApplied(ctx context.Context, asOf string) error {
@@ -165,7 +166,7 @@ func (a *Applier) enlist(w *waiter) error {
 	switch {
 	case a.reached.Load().at.Covers(w.at):
 		close(w.done)
-	case a.Err() != nil:
+	case a.Err() != nil, a.mu.heads != nil && !a.mu.heads.Heads().Covers(w.at):
 		return ErrPastHead
 	case len(a.mu.waiters) >= a.cfg.MaxWaiters:
 		return ErrOverloaded

@@ -14,7 +14,6 @@ import (
 // feed keeps an applier following a log, and says how old the view is.
 type feed struct {
 	kind   string
-	now    func() authz.Instant
 	logger *slog.Logger
 
 	// applier and log are set by attach, which then stores attached. Until then only Age
@@ -22,12 +21,6 @@ type feed struct {
 	applier  *signals.Applier
 	log      signals.Log
 	attached atomic.Bool
-
-	// brokenAt is when the applier stopped for a fault, or 0 while it follows; after a
-	// fault it becomes 0 only when the applier has caught up again. A journal is written
-	// by this process alone, so that its view is never old while it follows. Decisions
-	// load it; the records that were applied are ordered by themselves.
-	brokenAt atomic.Int64
 }
 
 // attach gives the feed what it follows.
@@ -42,7 +35,7 @@ func (f *feed) wrong() []string {
 		return nil
 	}
 	var all []string
-	if f.brokenAt.Load() != 0 {
+	if f.applier.Err() != nil {
 		all = append(all, "the signal feed is broken")
 	}
 	if f.log.Health() != nil {
@@ -64,13 +57,18 @@ func (f *feed) WaitApplied(ctx context.Context, asOf string) error {
 	return f.applier.WaitApplied(ctx, asOf)
 }
 
-// Age is how old the view is at now. It is on the hot path: one load.
+// Age is how old the view is at now: since when the applier has been broken. A journal is
+// written by this process alone, so that its view is never old while it is followed. It is
+// on the hot path: two loads.
 func (f *feed) Age(now authz.Instant) time.Duration {
-	since := f.brokenAt.Load()
+	if !f.attached.Load() {
+		return 0
+	}
+	since := f.applier.BrokenSince()
 	if since == 0 {
 		return 0
 	}
-	return max(0, time.Duration(now-authz.Instant(since)))
+	return max(0, time.Duration(now-since))
 }
 
 // The pauses before a feed that broke is tried again.
@@ -85,11 +83,10 @@ func (f *feed) Run(ctx context.Context, from signals.Positions) {
 	pause := firstRetry
 	for {
 		applied := from
-		err := f.applier.Run(ctx, mending{f.log, f}, from)
+		err := f.applier.Run(ctx, f.log, from)
 		if ctx.Err() != nil {
 			return
 		}
-		f.brokenAt.CompareAndSwap(0, int64(f.now()))
 		f.logger.Error("THE SIGNAL FEED IS BROKEN", "error", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
@@ -101,19 +98,6 @@ func (f *feed) Run(ctx context.Context, from signals.Positions) {
 			pause = firstRetry
 		}
 	}
-}
-
-// mending is a log whose follower tells its feed when it has caught up.
-type mending struct {
-	signals.Log
-	feed *feed
-}
-
-func (m mending) Follow(ctx context.Context, from signals.Positions, deliver func([]signals.Entry) error, caughtUp func()) error {
-	return m.Log.Follow(ctx, from, deliver, func() {
-		caughtUp()
-		m.feed.brokenAt.Store(0)
-	})
 }
 
 // moved reports whether the feed had come further before it broke again.

@@ -44,7 +44,7 @@ func TestABrokenFeedAgesAndIsTriedAgain(t *testing.T) {
 		must(t, err)
 		log := &brokenLog{}
 		log.broken.Store(true)
-		f := &feed{kind: "journal", now: now, logger: slog.New(slog.DiscardHandler)}
+		f := &feed{kind: "journal", logger: slog.New(slog.DiscardHandler)}
 		if f.Age(now()) != 0 || f.wrong() != nil {
 			t.Error("a feed that has not begun is neither old nor wrong")
 		}

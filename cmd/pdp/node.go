@@ -68,7 +68,7 @@ var (
 
 func newNode(cfg *config, a *app) *node {
 	n := &node{cfg: cfg, app: a, log: newLogger(&cfg.Logging, a.stderr), failed: make(chan error, 1)}
-	n.feed = &feed{kind: cfg.Log.Kind, now: n.now, logger: n.log}
+	n.feed = &feed{kind: cfg.Log.Kind, logger: n.log}
 	n.setReady(errStarting)
 	for _, w := range cfg.warnings() {
 		n.log.Warn(w)

@@ -157,6 +157,9 @@ func (j *Journal) Head() int64 {
 	return j.mu.head
 }
 
+// Heads is Head, by partition: only this process writes the journal.
+func (j *Journal) Heads() signals.Positions { return signals.Positions{0: j.Head()} }
+
 // FirstOffset is the offset of the oldest retained record, or Head when there is none.
 func (j *Journal) FirstOffset() int64 {
 	j.mu.Lock()
