@@ -61,19 +61,8 @@ func benchFrame() *Frame {
 	return f
 }
 
-// BenchmarkRaw is the yardstick: the twelve rules as one CEL expression over flat values
-// that were boxed before.
-func BenchmarkRaw(b *testing.B) {
-	program, values := rawPolicy(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		out, _, err := program.Eval(values)
-		if err != nil || out != types.String("allow") {
-			b.Fatal(out, err)
-		}
-	}
-}
-
+// flatValues are values boxed before, for the yardstick: the twelve rules as one CEL
+// expression.
 type flatValues struct{ values map[string]ref.Val }
 
 func (f *flatValues) ResolveName(name string) (any, bool) {
@@ -190,36 +179,6 @@ func toolFrame(i int) *Frame {
 	}}
 	f.Standings[authz.KindAgent] = &authz.Standing{ID: "a", Registered: true, Risk: 5, Labels: map[string]string{"team": fmt.Sprintf("team-%d", i%7)}}
 	return f
-}
-
-func BenchmarkManyRules(b *testing.B) {
-	for _, n := range []int{10, 10_000} {
-		for _, byAction := range []bool{false, true} {
-			b.Run(fmt.Sprintf("rules=%d/byAction=%v", n, byAction), func(b *testing.B) {
-				_, set, errs := Load(manyRules(n, byAction))
-				if len(errs) > 0 {
-					b.Fatal(errs)
-				}
-				frames := make([]*Frame, 10)
-				for i := range frames {
-					frames[i] = toolFrame(i)
-					if byAction {
-						frames[i].Request.Action.Name = fmt.Sprintf("act-%05d", i)
-					}
-				}
-				i := 0
-				b.ReportAllocs()
-				for b.Loop() {
-					f := frames[i%len(frames)]
-					i++
-					p := set.Plan(f.Request.Action.Name, "tool", f.Request.Resource.ID)
-					if v := p.Evaluate(f, ""); v.Effect != authz.Allow {
-						b.Fatal(v)
-					}
-				}
-			})
-		}
-	}
 }
 
 func BenchmarkCompile(b *testing.B) {

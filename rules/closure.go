@@ -11,8 +11,6 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
-
-	"vigil/authz"
 )
 
 // Most conditions compare members with constants. For those CEL's interpreter spends its
@@ -48,13 +46,14 @@ type (
 // closures compiles the subset. A method gives nil for what is outside of it.
 type closures struct {
 	scope   *scope
+	table   *slotTable
 	checked *ast.AST
 }
 
 // closureFor gives the condition as a closure, or nil where CEL must run it.
-func closureFor(s *scope, checked *cel.Ast) condition {
+func closureFor(s *scope, table *slotTable, checked *cel.Ast) condition {
 	rep := checked.NativeRep()
-	c := &closures{scope: s, checked: rep}
+	c := &closures{scope: s, table: table, checked: rep}
 	return c.condition(rep.Expr())
 }
 
@@ -128,13 +127,9 @@ func (c *closures) hasEntry(operand ast.Expr, key string) condition {
 	if v == nil || v.typ.Kind() != types.MapKind {
 		return nil
 	}
-	slot := v.slot
+	slot, entry := v.slot, c.table.entrySlot(v.slot, key)
 	return func(s *scratch) truth {
-		sl := s.at(slot)
-		if sl.state != slotOK {
-			return unknown
-		}
-		return truthOf(sl.hasEntry(key))
+		return decided(s.at(entry).state == slotOK, s.at(slot).state == slotOK)
 	}
 }
 
@@ -350,6 +345,12 @@ func (c *closures) compareTexts(op string, left, right ast.Expr) condition {
 	}
 	if constant, ok := textLiteral(right); ok && (op == operators.Equals || op == operators.NotEquals) {
 		same := op == operators.Equals
+		if slot, ok := c.textSlot(left); ok {
+			return func(s *scratch) truth {
+				sl := s.at(slot)
+				return decided((sl.text == constant) == same, sl.state == slotOK)
+			}
+		}
 		return func(s *scratch) truth {
 			a, ok := l(s)
 			return decided((a == constant) == same, ok)
@@ -380,43 +381,29 @@ func (c *closures) text(e ast.Expr) textOf {
 	if t, ok := textLiteral(e); ok {
 		return func(*scratch) (string, bool) { return t, true }
 	}
-	if v := c.variable(e); v != nil {
-		if v.typ.Kind() != types.StringKind {
-			return nil
-		}
-		slot := v.slot
+	if slot, ok := c.textSlot(e); ok {
 		return func(s *scratch) (string, bool) {
 			sl := s.at(slot)
 			return sl.text, sl.state == slotOK
 		}
 	}
-	if operand, key, ok := entryOf(e); ok {
-		return c.entry(operand, key)
-	}
 	return c.entryOr(e)
 }
 
-// entry gives the entry key of a map of strings.
-func (c *closures) entry(operand ast.Expr, key string) textOf {
+// textSlot gives the slot of a member, or of an entry of a map, that is a string.
+func (c *closures) textSlot(e ast.Expr) (int, bool) {
+	if v := c.variable(e); v != nil {
+		return v.slot, v.typ.Kind() == types.StringKind
+	}
+	operand, key, ok := entryOf(e)
+	if !ok {
+		return 0, false
+	}
 	v := c.variable(operand)
 	if v == nil || v.typ.Kind() != types.MapKind || v.typ.Parameters()[1].Kind() != types.StringKind {
-		return nil
+		return 0, false
 	}
-	slot := v.slot
-	return func(s *scratch) (string, bool) {
-		sl := s.at(slot)
-		if sl.state != slotOK {
-			return "", false
-		}
-		if sl.of != nil {
-			t, ok := sl.of.Labels[key]
-			return t, ok
-		}
-		if m := authz.Object(sl.raw.Members).Get(key); m != nil {
-			return m.Str, true
-		}
-		return "", false
-	}
+	return c.table.entrySlot(v.slot, key), true
 }
 
 // entryOr is map.?key.orValue("text").
@@ -432,19 +419,16 @@ func (c *closures) entryOr(e ast.Expr) textOf {
 	operand := target.AsCall().Args()[0]
 	key, ok := textLiteral(target.AsCall().Args()[1])
 	v := c.variable(operand)
-	if !ok || v == nil {
+	if !ok || v == nil || v.typ.Kind() != types.MapKind || v.typ.Parameters()[1].Kind() != types.StringKind {
 		return nil
 	}
-	entry, slot := c.entry(operand, key), v.slot
-	if entry == nil {
-		return nil
-	}
+	slot, entry := v.slot, c.table.entrySlot(v.slot, key)
 	return func(s *scratch) (string, bool) {
 		if s.at(slot).state != slotOK {
 			return "", false
 		}
-		if t, ok := entry(s); ok {
-			return t, true
+		if sl := s.at(entry); sl.state == slotOK {
+			return sl.text, true
 		}
 		return fallback, true
 	}

@@ -36,6 +36,7 @@ type rule struct {
 	explainer atomic.Pointer[explainer] // nil until something asks for it
 
 	readsNow          bool
+	readsSubjectID    bool
 	readsResourceID   bool
 	readsResourceType bool
 	classes           map[string]bool // nil for any
@@ -52,9 +53,9 @@ type need struct {
 
 // keyNeed is an entry of a map that a rule reads unguarded.
 type keyNeed struct {
-	slot int
-	key  string
-	name string // "agent.labels.role"
+	slot  int    // of the map
+	entry int    // of the entry
+	name  string // "agent.labels.role"
 }
 
 // ruleCompiler compiles one rule and gathers what is wrong with it. What it shares with
@@ -110,7 +111,7 @@ func (c *ruleCompiler) compile() *rule {
 		c.fail(1, 1, "%s", humane(err.Error()))
 		return nil
 	}
-	made.fast = closureFor(c.scope, checked)
+	made.fast = closureFor(c.scope, c.scopes.table, checked)
 	return made
 }
 
@@ -230,6 +231,8 @@ func (c *ruleCompiler) reads(made *rule, checked *cel.Ast, at func(int64) (line,
 			continue
 		}
 		switch v.name {
+		case "subject.id":
+			made.readsSubjectID = true
 		case "resource.id":
 			made.readsResourceID = true
 		case "resource.type":
@@ -241,7 +244,7 @@ func (c *ruleCompiler) reads(made *rule, checked *cel.Ast, at func(int64) (line,
 		if rd.isEntry {
 			if !rd.guarded && !rd.test {
 				name := v.name + "." + rd.key
-				keys[name] = keyNeed{slot: v.slot, key: rd.key, name: name}
+				keys[name] = keyNeed{slot: v.slot, entry: c.scopes.table.entrySlot(v.slot, rd.key), name: name}
 			}
 			continue // its variable is a read of its own
 		}

@@ -30,19 +30,39 @@ func (p *Plan) Evaluate(f *Frame, class string) Verdict {
 	s := f.scratchFor(p)
 	s.begin(p, f)
 	for _, g := range p.groups {
-		for _, r := range g.rules {
-			if r.appliesTo(f, class) {
-				s.note(r, s.run(r))
-			}
+		for from := 0; from < len(g.rules); {
+			from = s.runGroup(g.rules, from, class)
 		}
 	}
 	return s.verdict()
 }
 
+// runGroup runs the rules from the given one on, and gives where to go on: behind the last,
+// or behind one that panicked. One recovery serves many rules.
+func (s *scratch) runGroup(rules []*rule, from int, class string) (next int) {
+	i := from
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(rules[i], v)
+			next = i + 1
+		}
+	}()
+	for ; i < len(rules); i++ {
+		if r := rules[i]; r.appliesTo(s.frame, class) {
+			s.note(r, s.run(r))
+		}
+	}
+	return i
+}
+
+func (s *scratch) panicked(r *rule, v any) {
+	s.failures = append(s.failures, failure{rule: r, slot: -1, err: fmt.Sprint("panic: ", v)})
+}
+
 // scratchFor gives the working memory that f keeps for p's set.
 func (f *Frame) scratchFor(p *Plan) *scratch {
 	if f.scratch == nil || f.scratch.set != p.set {
-		f.scratch = &scratch{set: p.set, slots: make([]slot, len(p.set.table.names))}
+		f.scratch = &scratch{set: p.set, slots: make([]slot, p.set.table.size())}
 	}
 	return f.scratch
 }
@@ -87,7 +107,7 @@ func (s *scratch) ready(r *rule) bool {
 	}
 	for i := range r.keys {
 		k := &r.keys[i]
-		if sl := s.at(k.slot); sl.state == slotOK && !sl.hasEntry(k.key) {
+		if s.at(k.entry).state != slotOK && s.at(k.slot).state == slotOK {
 			s.failures = append(s.failures, failure{rule: r, slot: -1, key: k})
 			return false
 		}
@@ -95,13 +115,8 @@ func (s *scratch) ready(r *rule) bool {
 	return true
 }
 
-func (s *scratch) run(r *rule) (result outcome) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.failures = append(s.failures, failure{rule: r, slot: -1, err: fmt.Sprint("panic: ", v)})
-			result = isFailed
-		}
-	}()
+// run evaluates one rule. It may panic.
+func (s *scratch) run(r *rule) outcome {
 	if r.readsNow {
 		now, until := truncated(s.frame.Now, r.source.Granularity)
 		s.until = min(s.until, until)
@@ -217,9 +232,13 @@ func (v *Verdict) decide(rules []*rule) {
 	}
 }
 
+// sortRules sorts by id. Rules of one group come sorted.
 func sortRules(rules []*rule) {
-	if len(rules) > 1 {
-		slices.SortFunc(rules, func(a, b *rule) int { return cmp.Compare(a.ordinal, b.ordinal) })
+	for i := 1; i < len(rules); i++ {
+		if rules[i].ordinal < rules[i-1].ordinal {
+			slices.SortFunc(rules, func(a, b *rule) int { return cmp.Compare(a.ordinal, b.ordinal) })
+			return
+		}
 	}
 }
 

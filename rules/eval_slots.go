@@ -3,6 +3,7 @@ package rules
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -47,14 +48,45 @@ type slotRef struct {
 	list     *constantList // or this list
 }
 
-// slotTable numbers the slots of a set. It is immutable.
+// slotTable numbers the slots of a set. It is immutable once the set is made; while rules
+// compile, only entrySlot changes it.
 type slotTable struct {
 	byName map[string]slotRef // by CEL variable
 	names  []string           // by slot: "resource.amount"
+	roots  []byte             // by slot: the first letter of its name
+
+	mu      sync.Mutex // guards entries and slotOf while rules compile
+	entries []mapEntry // the slots behind those that have names
+	slotOf  map[mapEntry]int
 }
 
+// mapEntry is an entry of a map that rules read by a literal key. It has a slot of its own, so
+// that it is looked up once for all rules.
+type mapEntry struct {
+	slot int // of the map
+	key  string
+}
+
+// entrySlot gives the slot of an entry of the map in slot. Its number depends on which rule
+// asks first, and nothing that anyone sees depends on it.
+func (t *slotTable) entrySlot(slot int, key string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := mapEntry{slot, key}
+	if i, ok := t.slotOf[e]; ok {
+		return i
+	}
+	i := len(t.names) + len(t.entries)
+	t.entries = append(t.entries, e)
+	t.slotOf[e] = i
+	return i
+}
+
+// size is how many slots there are.
+func (t *slotTable) size() int { return len(t.names) + len(t.entries) }
+
 func newSlotTable(b *Bundle, lists map[string]*constantList) *slotTable {
-	t := &slotTable{byName: map[string]slotRef{}, names: make([]string, firstAttributeSlot)}
+	t := &slotTable{byName: map[string]slotRef{}, slotOf: map[mapEntry]int{}, names: make([]string, firstAttributeSlot)}
 	put := func(name string, slot int) {
 		t.names[slot] = name
 		t.byName[name] = slotRef{slot: slot}
@@ -85,6 +117,9 @@ func newSlotTable(b *Bundle, lists map[string]*constantList) *slotTable {
 		t.byName[name] = slotRef{slot: slot}
 		t.byName[presencePrefix+name] = slotRef{slot: slot, presence: true}
 	}
+	for _, name := range t.names {
+		t.roots = append(t.roots, name[0])
+	}
 	for name, list := range lists {
 		t.byName[rootLists+"."+name] = slotRef{list: list}
 	}
@@ -97,14 +132,15 @@ type slotState uint8
 const (
 	slotUnset slotState = iota
 	slotOK
-	slotAbsent // not in the request, not declared for it, or an entity that it does not name
+	slotAbsent // not in the request, not declared for it, or of an entity that it does not name
 	slotBad    // of the wrong type, out of bounds, or required and missing
 )
 
 // slot is one value, in the form in which it came: what compares it as a number or a
 // string need not have it boxed for CEL.
 type slot struct {
-	epoch uint32
+	epoch uint32 // of the evaluation that filled it
+	bound uint32 // of the evaluation that attr is for
 	state slotState
 	typ   AttributeType
 	num   float64         // a number, or an int
@@ -145,33 +181,34 @@ func (s *scratch) begin(p *Plan, f *Frame) {
 	s.denies, s.requires, s.allows, s.observed = s.denies[:0], s.requires[:0], s.allows[:0], s.observed[:0]
 	s.failures = s.failures[:0]
 	for _, b := range p.bound {
-		s.slots[b.slot].reset(s.epoch, b.attr)
+		sl := &s.slots[b.slot]
+		sl.attr, sl.bound = b.attr, s.epoch
 	}
 	if p.subjectBound != nil {
 		for _, b := range p.subjectBound[f.Request.Subject.Type] {
-			s.slots[b.slot].reset(s.epoch, b.attr)
+			sl := &s.slots[b.slot]
+			sl.attr, sl.bound = b.attr, s.epoch
 		}
 	}
 }
 
-// reset empties the slot. The values that it held are left where they are: nothing reads
-// them before the slot is filled again.
-func (sl *slot) reset(epoch uint32, attr *Attribute) {
-	sl.epoch, sl.state, sl.attr, sl.raw, sl.of, sl.boxed = epoch, slotUnset, attr, nil, nil, nil
-}
-
-// at gives the slot i, filled.
+// at gives the slot i, filled. It is small enough to be inlined.
 func (s *scratch) at(i int) *slot {
-	sl := &s.slots[i]
-	if sl.epoch != s.epoch || sl.state == slotUnset {
-		s.fill(sl, i)
+	if sl := &s.slots[i]; sl.epoch == s.epoch {
+		return sl
 	}
-	return sl
+	return s.fill(i)
 }
 
-func (s *scratch) fill(sl *slot, i int) {
-	if sl.epoch != s.epoch {
-		sl.reset(s.epoch, nil)
+// fill fills the slot i for this evaluation. What it held before is left where nothing
+// reads it.
+func (s *scratch) fill(i int) *slot {
+	sl := &s.slots[i]
+	sl.epoch, sl.raw, sl.of, sl.boxed = s.epoch, nil, nil, nil
+	if i >= len(s.set.table.names) {
+		e := &s.set.table.entries[i-len(s.set.table.names)]
+		sl.setEntry(s.at(e.slot), e.key)
+		return sl
 	}
 	switch i {
 	case slotSubjectID:
@@ -189,13 +226,55 @@ func (s *scratch) fill(sl *slot, i int) {
 			i -= firstEntitySlot
 			kind := entityKinds[i/len(entityMembers)]
 			sl.setMember(s.frame.Standings[kind], i%len(entityMembers))
+			return sl
+		}
+		if sl.bound != s.epoch {
+			sl.state, sl.attr = slotAbsent, nil
+			return sl
+		}
+		sl.fill(sl.attr, s.property(s.set.table.roots[i], sl.attr.Name))
+	}
+	return sl
+}
+
+// setEntry sets sl to an entry of the map in from. It is absent where the map is absent or
+// wrong: that is told of the map.
+func (sl *slot) setEntry(from *slot, key string) {
+	sl.state = slotAbsent
+	switch {
+	case from.state != slotOK:
+	case from.of != nil:
+		if t, ok := from.of.Labels[key]; ok {
+			sl.setText(t)
+		}
+	default:
+		v := authz.Object(from.raw.Members).Get(key)
+		if v == nil {
 			return
 		}
-		if sl.attr == nil {
-			sl.state = slotAbsent
-			return
+		switch from.attr.Elem {
+		case TypeString:
+			sl.setText(v.Str)
+		case TypeBool:
+			sl.setBool(v.Num != 0)
+		default:
+			sl.state, sl.typ, sl.num, sl.whole = slotOK, from.attr.Elem, v.Num, int64(v.Num)
 		}
-		sl.fill(sl.attr, sl.attr.Value(s.frame.Request))
+	}
+}
+
+// property gives the member of the request that an attribute is about. That the attribute
+// is of the request's types is settled: the plan has bound it.
+func (s *scratch) property(root byte, name string) *authz.Value {
+	switch req := s.frame.Request; root {
+	case rootSubject[0]:
+		return req.Subject.Properties.Get(name)
+	case rootAction[0]:
+		return req.Action.Properties.Get(name)
+	case rootResource[0]:
+		return req.Resource.Properties.Get(name)
+	default:
+		return req.Context.Get(name)
 	}
 }
 

@@ -60,7 +60,7 @@ func (s *scratch) trace(r *rule, class string) Trace {
 		t.Result = "skipped"
 		return t
 	}
-	result := s.run(r)
+	result := s.runOne(r)
 	s.note(r, result)
 	switch result {
 	case isTrue:
@@ -73,6 +73,17 @@ func (s *scratch) trace(r *rule, class string) Trace {
 	}
 	t.Detail = s.details(r, result)
 	return t
+}
+
+// runOne is run, with a panic for an error.
+func (s *scratch) runOne(r *rule) (result outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(r, v)
+			result = isFailed
+		}
+	}()
+	return s.run(r)
 }
 
 // explainer is a rule compiled so that it tells the value of every part.
@@ -97,7 +108,7 @@ func newExplainer(r *rule) *explainer {
 // they are why, and else all of them.
 func (s *scratch) details(r *rule, result outcome) (details []string) {
 	defer func() {
-		if recover() != nil { // as in run, which has told of it
+		if recover() != nil { // as in runOne, which has told of it
 			details = nil
 		}
 	}()

@@ -141,6 +141,7 @@ func (ix *indexer) add(t target, r *rule) {
 func (g *group) finish() {
 	for _, r := range g.rules {
 		g.slots = append(g.slots, r.slots...)
+		g.readsSubjectID = g.readsSubjectID || r.readsSubjectID
 		g.readsResourceID = g.readsResourceID || r.readsResourceID
 		g.readsResourceType = g.readsResourceType || r.readsResourceType
 	}
@@ -218,6 +219,7 @@ func (ix *indexer) plan(a *Action, t target, severalTypes bool) *Plan {
 		}
 		p.groups = append(p.groups, g)
 		slots = append(slots, g.slots...)
+		p.ReadsSubjectID = p.ReadsSubjectID || g.readsSubjectID
 		p.ReadsResourceID = p.ReadsResourceID || g.readsResourceID
 		p.ReadsResourceType = p.ReadsResourceType || g.readsResourceType && severalTypes
 	}

@@ -124,6 +124,7 @@ rules:
   - {id: tools, effect: allow, on: {resources: [tool, "tool:t2"]}, when: 'resource.id != ""'}
   - {id: write-t1, effect: allow, on: {actions: [write], resources: ["tool:t1"]}, when: 'resource.type == "tool"'}
   - {id: write-typed, effect: allow, on: {actions: [write]}, when: 'resource.type != ""'}
+  - {id: subject, effect: allow, on: {actions: [write], resources: [doc]}, when: 'subject.id == "kim"'}
   - {id: colon, effect: allow, on: {resources: ["tool:a:b"]}, when: "true"}
 `)
 	ordinals := map[uint32]bool{}
@@ -141,7 +142,7 @@ rules:
 		{"read", "tool", "t2", "any read tools", "", true, false},
 		{"read", "tool", "a:b", "any colon read tools", "", true, false},
 		{"write", "tool", "t1", "any t1 tools write-t1 write-typed", "", true, false},
-		{"write", "doc", "1", "any doc write-typed", "", false, false},
+		{"write", "doc", "1", "any doc subject write-typed", "", false, false},
 		{"write", "page", "1", "any write-typed", "", false, true},
 		{"write", "other", "1", "any write-typed", "", false, true},
 	} {
@@ -167,6 +168,9 @@ rules:
 			t.Errorf("%s: action %v", name, p.Action)
 		}
 		ordinals[p.Ordinal] = true
+	}
+	if !set.Plan("write", "doc", "1").ReadsSubjectID || set.Plan("write", "tool", "1").ReadsSubjectID {
+		t.Error("ReadsSubjectID does not say which plans read it")
 	}
 	if set.Plan("delete", "doc", "1") != nil {
 		t.Error("an undeclared action has a plan")

@@ -8,8 +8,8 @@ import (
 // name it, resource id, over all classes and subject types. It is immutable and safe for
 // concurrent use.
 //
-// What a Verdict depends on besides Reads and the flags: the request's subject type and
-// subject id, the class, the standings, and now as far as ValidUntil says.
+// What a Verdict depends on besides Reads and the flags: the request's subject type, the
+// class, the standings, and now as far as ValidUntil says.
 type Plan struct {
 	Ordinal uint32  // distinct within the Set; part of the cache key
 	Action  *Action // never nil
@@ -18,6 +18,8 @@ type Plan struct {
 	Reads []*Attribute
 	// ReadsResourceID: some candidate reads resource.id.
 	ReadsResourceID bool
+	// ReadsSubjectID: some candidate reads subject.id.
+	ReadsSubjectID bool
 	// ReadsResourceType: some candidate reads resource.type, and the plan serves several
 	// types.
 	ReadsResourceType bool
@@ -40,6 +42,7 @@ type binding struct {
 type group struct {
 	rules             []*rule // sorted by id
 	slots             []int   // the attributes that they read, sorted
+	readsSubjectID    bool
 	readsResourceID   bool
 	readsResourceType bool
 }
