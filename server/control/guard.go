@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/x509"
 	"log/slog"
 	"net"
 	"net/http"
@@ -105,7 +104,7 @@ func (s *Server) identify(r *http.Request) (client *credential.Client, reason st
 		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || len(r.TLS.PeerCertificates) == 0 {
 			return nil, noCredential
 		}
-		if !inForce(r.TLS.VerifiedChains[0], s.cfg.Now()) {
+		if !credential.InForce(r.TLS.VerifiedChains[0], s.cfg.Now().Time()) {
 			return nil, expiredCert
 		}
 		return s.cfg.Clients.ByCertificate(r.TLS.PeerCertificates[0]), strangeCert
@@ -115,15 +114,6 @@ func (s *Server) identify(r *http.Request) (client *credential.Client, reason st
 		return nil, badCredential
 	}
 	return s.cfg.Clients.ByToken(token), strangeToken
-}
-
-// inForce reports whether every certificate of a chain is valid now: a connection may
-// outlive the certificate that it was opened with.
-func inForce(chain []*x509.Certificate, now authz.Instant) bool {
-	at := now.Time()
-	return !slices.ContainsFunc(chain, func(c *x509.Certificate) bool {
-		return at.Before(c.NotBefore) || at.After(c.NotAfter)
-	})
 }
 
 // scopes in the words of the configuration.

@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"vigil/server/credential"
+	"vigil/signals"
 )
 
 // call is one request on its way through a handler.
@@ -231,16 +232,13 @@ func printable(s string) bool {
 	return s != ""
 }
 
-// maxAtLeast bounds Vigil-At-Least, in bytes.
-const maxAtLeast = 4096
-
 // awaitPosition waits until this replica is as new as the caller demands.
 func awaitPosition(c *call) error {
 	positions := c.r.Header.Values("Vigil-At-Least")
 	switch {
 	case len(positions) == 0:
 		return nil
-	case len(positions) > 1 || len(positions[0]) > maxAtLeast:
+	case len(positions) > 1 || len(positions[0]) > signals.MaxAsOf:
 		return fail(http.StatusBadRequest, CodeBadHeader, "Vigil-At-Least: want one as_of of an earlier answer")
 	}
 	if err := c.parts.Feed.WaitApplied(c.r.Context(), positions[0]); err != nil {

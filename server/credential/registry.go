@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Registry finds a client by what it shows. It is immutable and safe for concurrent use.
@@ -143,4 +144,15 @@ func (r *Registry) ByCertificate(cert *x509.Certificate) *Client {
 		}
 	}
 	return found
+}
+
+// InForce reports whether every certificate of a verified chain is valid at an instant: a
+// connection may outlive the certificate that it was opened with.
+func InForce(chain []*x509.Certificate, at time.Time) bool {
+	for _, c := range chain {
+		if at.Before(c.NotBefore) || at.After(c.NotAfter) {
+			return false
+		}
+	}
+	return true
 }

@@ -29,8 +29,9 @@ type Mapper interface {
 // Waiter waits until this replica's view is as new as a caller demands.
 type Waiter interface {
 	// WaitFor returns nil once the view is at least as new as token, which is an as_of of
-	// an earlier answer. It returns an error when it cannot know that: ctx ended, token is
-	// of another log, or it is no token at all. It does not wait where nothing could come.
+	// an earlier answer. It returns an error when it cannot know that: ctx or its own bound
+	// ended, too many wait already, token is past the end of the log or of another log, or it
+	// is no token at all. It does not wait where it knows that nothing can come.
 	// token is valid only during the call.
 	WaitFor(ctx context.Context, token string) error
 }
@@ -81,12 +82,16 @@ type Config struct {
 	Limits Limits
 }
 
+// DefaultConnections is Limits.Connections where nothing else is said. Each may hold a
+// body, read before anybody knows whose it is: with the default Body they are 256 MiB.
+const DefaultConnections = 4096
+
 // Limits bound what callers can take. Zero members have the defaults named.
 type Limits struct {
 	Body        int           // 64 KiB of body
-	Header      int           // 8 KiB of request line and header
+	Header      int           // 16 KiB of request line and header; an as_of alone may have 8
 	Items       int           // 1,000 requests in a batch, which is also the most
-	Connections int           // 16,384; more are answered 503 and closed
+	Connections int           // 4,096; one more ends one that is not at work, or is refused
 	PerAddress  int           // connections from one IP address; 0 is any number
 	InFlight    int           // 1,024 requests at work at one time; more get 503 at once
 	Waiting     int           // 256 of them waiting for Vigil-At-Least
@@ -141,9 +146,9 @@ func (c *Config) setDefaults() {
 	}
 	l := &c.Limits
 	orDefault(&l.Body, 64<<10)
-	orDefault(&l.Header, 8<<10)
+	orDefault(&l.Header, 16<<10)
 	orDefault(&l.Items, 1000)
-	orDefault(&l.Connections, 16<<10)
+	orDefault(&l.Connections, DefaultConnections)
 	orDefault(&l.InFlight, 1024)
 	orDefault(&l.Waiting, 256)
 	orDefault(&l.AtLeastTime, 2*time.Second)

@@ -18,12 +18,14 @@ type link struct {
 	// local: the caller is on this machine, over loopback or a Unix socket.
 	local bool
 	unix  bool
-	// used: a request came. Shutdown closes connections on which none did.
-	used   atomic.Bool
-	closed atomic.Bool // so that it is counted out once
+	// used: a request came. Shutdown closes connections on which none did. busy: one is in
+	// the handler or being answered. known: a client was recognized on it. All three only
+	// choose what to close; they order nothing.
+	used, busy, known atomic.Bool
+	closed            atomic.Bool // so that it is counted out once
 
-	looked bool              // the certificate was looked at
-	cert   *x509.Certificate // verified, or nil
+	looked bool                // the certificate was looked at
+	chain  []*x509.Certificate // verified, the caller's first; or nil
 }
 
 // plainConn and secureConn are connections that the handler finds its link by. The
@@ -59,18 +61,17 @@ func linkOf(c net.Conn) *link {
 	return nil
 }
 
-// certificate gives the caller's certificate, verified during the handshake, or nil. The
-// handshake is over once a request is there, and sessions are not resumed (see
-// TLSConfig), so that once per connection is enough.
-func (c *secureConn) certificate() *x509.Certificate {
+// certificates gives the caller's certificate and what it was verified by during the
+// handshake, or nil. The handshake is over once a request is there, and sessions are not
+// resumed (see TLSConfig), so that once per connection is enough.
+func (c *secureConn) certificates() []*x509.Certificate {
 	if !c.link.looked {
 		c.link.looked = true
-		state := c.Conn.ConnectionState()
-		if len(state.VerifiedChains) > 0 && len(state.PeerCertificates) > 0 {
-			c.link.cert = state.PeerCertificates[0]
+		if chains := c.Conn.ConnectionState().VerifiedChains; len(chains) > 0 {
+			c.link.chain = chains[0]
 		}
 	}
-	return c.link.cert
+	return c.link.chain
 }
 
 func (l *link) close(c net.Conn) {
@@ -79,8 +80,22 @@ func (l *link) close(c net.Conn) {
 	}
 }
 
-// connections are those that are open.
+// drop closes a connection at once. TLS would first say goodbye and wait for the other
+// side to read it.
+func drop(c net.Conn) {
+	if secure, ok := c.(*secureConn); ok {
+		secure.link.close(c)
+		_ = secure.NetConn().Close()
+		return
+	}
+	_ = c.Close()
+}
+
+// connections are those that are open. Where one more comes than there is place for, one
+// that is not at work goes, strangers first: so neither silent connections nor leaked ones
+// keep anyone out.
 type connections struct {
+	max        int // 0 for any number, as with perAddress
 	perAddress int
 
 	mu struct {
@@ -90,8 +105,8 @@ type connections struct {
 	}
 }
 
-func newConnections(perAddress int) *connections {
-	s := &connections{perAddress: perAddress}
+func newConnections(max, perAddress int) *connections {
+	s := &connections{max: max, perAddress: perAddress}
 	s.mu.open, s.mu.byAddress = make(map[net.Conn]*link), make(map[netip.Addr]int)
 	return s
 }
@@ -102,18 +117,54 @@ func (s *connections) count() int {
 	return len(s.mu.open)
 }
 
-// add reports whether there is a place for a connection from address.
+// add reports whether there is a place for a connection, and makes one where it can.
 func (s *connections) add(c net.Conn, l *link) bool {
+	victim, ok := s.admit(c, l)
+	if victim != nil {
+		drop(victim)
+	}
+	return ok
+}
+
+func (s *connections) admit(c net.Conn, l *link) (victim net.Conn, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.perAddress > 0 && l.address.IsValid() {
-		if s.mu.byAddress[l.address] >= s.perAddress {
-			return false
+	counted := s.perAddress > 0 && l.address.IsValid()
+	if counted && s.mu.byAddress[l.address] >= s.perAddress {
+		return nil, false
+	}
+	if s.max > 0 && len(s.mu.open) >= s.max {
+		if victim = s.idle(); victim == nil {
+			return nil, false
 		}
+	}
+	if counted {
 		s.mu.byAddress[l.address]++
 	}
 	s.mu.open[c] = l
-	return true
+	return victim, true
+}
+
+// maxLooked bounds how many connections are looked at for one to close.
+const maxLooked = 64
+
+// idle chooses a connection that is not at work, and best one on which no client was
+// recognized. They come in no order, so that whoever floods is the likeliest hit. A
+// request that is still being sent counts as no work. s.mu is held.
+func (s *connections) idle() (victim net.Conn) {
+	looked := 0
+	for c, l := range s.mu.open {
+		if !l.busy.Load() && !l.closed.Load() {
+			if !l.known.Load() {
+				return c
+			}
+			victim = c
+		}
+		if looked++; looked == maxLooked {
+			break
+		}
+	}
+	return victim
 }
 
 func (s *connections) remove(c net.Conn, address netip.Addr) {
@@ -158,7 +209,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if wrapped := l.wrap(c); wrapped != nil {
 			return wrapped, nil
 		}
-		c.Close() // too many from one address
+		c.Close() // too many
 	}
 }
 

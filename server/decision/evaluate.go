@@ -31,7 +31,11 @@ func (s *Server) evaluation(ctx *fasthttp.RequestCtx, st *state, started time.Du
 	st.deciding = true
 	s.cfg.Mapping.Principal(&client.Caller, req, &st.principal)
 	var answer authz.Answer
-	if stale := s.demanded(st); stale != nil {
+	stale, ok := s.demanded(ctx, st)
+	if !ok {
+		return
+	}
+	if stale != nil {
 		answer = authz.Answer{Decision: stale, At: s.cfg.Now()}
 	} else {
 		answer = s.cfg.Engine.Decide(&client.Caller, req, &st.principal)
@@ -63,7 +67,11 @@ func (s *Server) evaluations(ctx *fasthttp.RequestCtx, st *state, started time.D
 	}
 	st.deciding = true
 	s.question(st, client, batch)
-	if stale := s.demanded(st); stale != nil {
+	stale, ok := s.demanded(ctx, st)
+	if !ok {
+		return
+	}
+	if stale != nil {
 		st.answers = st.answers[:0]
 		for range st.items {
 			st.answers = append(st.answers, authz.Answer{Decision: stale, At: s.cfg.Now()})
@@ -171,10 +179,17 @@ func (s *Server) available(ctx *fasthttp.RequestCtx, st *state) bool {
 	if why == nil {
 		return true
 	}
+	s.refuse(ctx, st, why)
+	return false
+}
+
+// refuse answers that there is no decision, as the operator wants it said.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, st *state, why error) {
+	st.deciding = false
 	st.shard.unavailable.Add(1)
 	if s.cfg.Unavailable == UnavailableError {
 		noDecision(ctx, "unavailable: "+why.Error())
-		return false
+		return
 	}
 	begin(ctx, st)
 	answer := authz.Answer{Decision: unavailableDecision}
@@ -183,31 +198,36 @@ func (s *Server) available(ctx *fasthttp.RequestCtx, st *state) bool {
 	} else {
 		ctx.SetBody(appendSame(st.out[:0], answer, st.batch, st.full))
 	}
-	return false
 }
 
-var errOverloaded = errors.New("too many requests are at work")
+var (
+	errOverloaded = errors.New("too many requests are at work")
+	errCrowded    = errors.New("too many requests are waiting for Vigil-At-Least")
+)
 
 // demanded waits for the view that the caller demands. It returns nil when it is there,
-// also where none is demanded, and a denial otherwise.
-func (s *Server) demanded(st *state) *authz.Decision {
+// also where none is demanded, and a denial otherwise. Where it cannot even wait, it has
+// answered and reports false.
+func (s *Server) demanded(ctx *fasthttp.RequestCtx, st *state) (*authz.Decision, bool) {
 	if st.headers.atLeast == nil {
-		return nil
+		return nil, true
 	}
 	if s.cfg.AtLeast == nil {
-		return staleDecision("this replica cannot wait for a position")
+		return staleDecision("this replica cannot wait for a position"), true
 	}
 	if s.waiting.Add(1) > int64(s.cfg.Limits.Waiting) {
 		s.waiting.Add(-1)
-		return staleDecision("too many requests are waiting")
+		st.shard.overloaded.Add(1)
+		s.refuse(ctx, st, errCrowded)
+		return nil, false
 	}
 	defer s.waiting.Add(-1)
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Limits.AtLeastTime)
+	within, cancel := context.WithTimeout(context.Background(), s.cfg.Limits.AtLeastTime)
 	defer cancel()
-	if err := s.cfg.AtLeast.WaitFor(ctx, alias(st.headers.atLeast)); err != nil {
-		return staleDecision(err.Error())
+	if err := s.cfg.AtLeast.WaitFor(within, alias(st.headers.atLeast)); err != nil {
+		return staleDecision(err.Error()), true
 	}
-	return nil
+	return nil, true
 }
 
 // record counts a decision, remembers it and logs it.

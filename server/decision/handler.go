@@ -81,8 +81,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	st := s.states.Get().(*state)
 	st.deciding, st.batch, st.full, st.flying, st.crowded = false, nil, false, false, false
 	defer s.finish(ctx, st, started)
-	if l := linkOf(ctx.Conn()); l != nil && !l.used.Load() {
-		l.used.Store(true)
+	if l := linkOf(ctx.Conn()); l != nil {
+		l.busy.Store(true)
+		if !l.used.Load() {
+			l.used.Store(true)
+		}
 	}
 	s.route(ctx, st, started)
 }
@@ -181,7 +184,8 @@ func (s *Server) route(ctx *fasthttp.RequestCtx, st *state, started time.Duratio
 }
 
 // identify says who calls. A call with an Authorization header is judged by it alone,
-// else by its certificate; only a local call without either is anonymous.
+// else by its certificate; only a local call without either is anonymous. One that came
+// through a proxy is not local, whatever its connection: who sent it is elsewhere.
 func (s *Server) identify(ctx *fasthttp.RequestCtx, st *state) *credential.Client {
 	h := &st.headers
 	if h.authorization != nil {
@@ -191,22 +195,17 @@ func (s *Server) identify(ctx *fasthttp.RequestCtx, st *state) *credential.Clien
 		}
 		return s.cfg.Credentials.ByToken(token)
 	}
-	switch c := ctx.Conn().(type) {
-	case *secureConn:
-		if cert := c.certificate(); cert != nil {
-			if time.Now().After(cert.NotAfter) { // the connection outlived it
+	if c, ok := ctx.Conn().(*secureConn); ok {
+		if chain := c.certificates(); chain != nil {
+			if !credential.InForce(chain, s.cfg.Now().Time()) { // the connection outlived it
 				ctx.SetConnectionClose()
 				return nil
 			}
-			return s.cfg.Credentials.ByCertificate(cert)
+			return s.cfg.Credentials.ByCertificate(chain[0])
 		}
-		if c.link.local {
-			return s.cfg.Credentials.Anonymous()
-		}
-	case *plainConn:
-		if c.link.local {
-			return s.cfg.Credentials.Anonymous()
-		}
+	}
+	if l := linkOf(ctx.Conn()); l != nil && l.local && !h.forwarded {
+		return s.cfg.Credentials.Anonymous()
 	}
 	return nil
 }
@@ -218,6 +217,9 @@ func (s *Server) admit(ctx *fasthttp.RequestCtx, st *state) *credential.Client {
 	if client == nil {
 		s.unauthenticated(ctx, st)
 		return nil
+	}
+	if l := linkOf(ctx.Conn()); l != nil && !l.known.Load() {
+		l.known.Store(true)
 	}
 	if !client.May(credential.Decide) {
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, `Bearer realm="vigil", error="insufficient_scope", scope="decide"`)

@@ -6,19 +6,22 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"vigil/signals"
 )
 
 const (
-	maxRequestID = 200  // bytes
-	maxAtLeast   = 4096 // bytes
+	maxRequestID = 200 // bytes
+	maxAtLeast   = signals.MaxAsOf
 )
 
 // headers are what a request says besides its body. They alias its buffers.
 type headers struct {
 	authorization, requestID, atLeast, traceparent, origin []byte
 
-	encoded bool // with a Content-Encoding other than identity
-	twice   uint8
+	encoded   bool // with a Content-Encoding other than identity
+	forwarded bool // a proxy says that it speaks for somebody else
+	twice     uint8
 }
 
 // Headers that came twice. Which of the two would count is anybody's guess.
@@ -52,6 +55,8 @@ func (h *headers) read(from *fasthttp.RequestHeader) {
 			h.traceparent = value
 		case "Origin":
 			h.origin = present(value)
+		case "Forwarded", "X-Forwarded-For":
+			h.forwarded = true
 		case "Content-Encoding":
 			h.encoded = h.encoded || !strings.EqualFold(alias(value), "identity")
 		}

@@ -49,7 +49,7 @@ func New(cfg Config) (*Server, error) {
 	rand.Read(random[:])
 	s := &Server{
 		cfg:     cfg,
-		conns:   newConnections(cfg.Limits.PerAddress),
+		conns:   newConnections(cfg.Limits.Connections, cfg.Limits.PerAddress),
 		hosts:   hostSet(cfg.Hosts),
 		prefix:  hex.EncodeToString(random[:]),
 		started: time.Now(),
@@ -60,7 +60,10 @@ func New(cfg Config) (*Server, error) {
 		ErrorHandler: s.unreadable,
 		Logger:       &quietLogger{to: cfg.Logger},
 
-		Concurrency:           cfg.Limits.Connections,
+		// conns bounds the connections. Those that it has just closed still have their
+		// goroutine for a moment.
+		Concurrency:           2*cfg.Limits.Connections + 64,
+		ConnState:             answered,
 		ReadBufferSize:        cfg.Limits.Header,
 		WriteBufferSize:       4 << 10,
 		MaxRequestBodySize:    cfg.Limits.Body,
@@ -90,7 +93,7 @@ const bodyPool = 64 << 10
 func init() { fasthttp.SetBodySizePoolLimit(bodyPool, bodyPool) }
 
 // Serve answers on ln until Shutdown or Close, and returns nil then. It may be called for
-// several listeners; each may then have Limits.Connections.
+// several listeners, which share Limits.Connections.
 func (s *Server) Serve(ln net.Listener) error { return s.serve(ln, nil) }
 
 // ServeTLS is Serve with TLS, configured as TLSConfig does it.
@@ -101,7 +104,17 @@ func (s *Server) serve(ln net.Listener, cfg *tls.Config) error {
 		ln.Close()
 		return nil
 	}
-	return s.http.Serve(&listener{Listener: ln, set: s.conns, tls: cfg})
+	return s.http.Serve(&listener{Listener: Patient(ln, s.cfg.Logger), set: s.conns, tls: cfg})
+}
+
+// answered marks connections that wait for the next request.
+func answered(c net.Conn, state fasthttp.ConnState) {
+	if state != fasthttp.StateIdle {
+		return
+	}
+	if l := linkOf(c); l != nil {
+		l.busy.Store(false)
+	}
 }
 
 // Shutdown ends the port: /readyz fails at once; decisions go on for Config.Drain, each

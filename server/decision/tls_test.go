@@ -14,8 +14,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"vigil/authz"
 )
 
 // authority signs certificates for tests.
@@ -83,7 +86,10 @@ func TestCertificatesIdentifyCallers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPort(t, nil)
+	var ahead atomic.Int64 // of the one clock
+	p := newPort(t, func(c *Config) {
+		c.Now = func() authz.Instant { return authz.InstantOf(time.Now()) + authz.Instant(ahead.Load()) }
+	})
 	ln, err := Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -150,19 +156,21 @@ func TestCertificatesIdentifyCallers(t *testing.T) {
 	}
 
 	// The connection outlives the certificate: the identity does not.
-	short, err := dial(0, ours.caller(gateway, time.Now().Add(2*time.Second)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer short.Close()
-	r := bufio.NewReader(short)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		got := p.exchange(short, r, call{body: goodBody, header: none})
-		if got.status == 401 && got.last {
-			break
+	// Nor does it outlive that of the authority, which ends after an hour.
+	for _, until := range []time.Duration{30 * time.Minute, 24 * time.Hour} {
+		ahead.Store(0)
+		short, err := dial(0, ours.caller(gateway, time.Now().Add(until)))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got.status != 200 || time.Now().After(deadline) {
+		defer short.Close()
+		r := bufio.NewReader(short)
+		if got := p.exchange(short, r, call{body: goodBody, header: none}); got.status != 200 {
 			t.Fatal(got)
+		}
+		ahead.Store(int64(min(until, time.Hour) + time.Minute))
+		if got := p.exchange(short, r, call{body: goodBody, header: none}); got.status != 401 || !got.last {
+			t.Errorf("good for %v: %+v", until, got)
 		}
 	}
 }

@@ -149,8 +149,11 @@ func TestWaitingForAPositionIsBounded(t *testing.T) {
 	if got := <-w.asked; got != "v1.later" {
 		t.Fatal(got)
 	}
-	if got := p.call(call{body: goodBody, header: []string{"Vigil-At-Least: v1.here", "Authorization: Bearer " + p.full}}); !strings.Contains(got.body, "too many requests are waiting") {
-		t.Error(got)
+	for _, c := range []call{{body: goodBody}, {path: pathEvaluations, body: batchBody("", "pay", "pay")}} {
+		c.header = []string{"Vigil-At-Least: v1.here"}
+		if got := p.call(c); got.status != 503 || got.body != "unavailable: too many requests are waiting for Vigil-At-Least\n" || got.header.Get("Retry-After") != "1" {
+			t.Error("a wait that there was no place for was taken for a decision:", got)
+		}
 	}
 	if got := p.read(conn, r, "POST"); !strings.Contains(got.body, "the view is not there yet") {
 		t.Error(got)
@@ -181,6 +184,11 @@ func TestLoopbackMayBeAnonymous(t *testing.T) {
 	}
 	if got := p.call(call{body: goodBody}); got.status != 401 {
 		t.Error("a wrong token became anonymous:", got)
+	}
+	for _, proxied := range []string{"Forwarded: for=192.0.2.7", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-For: "} {
+		if got := p.call(call{body: goodBody, header: []string{"Authorization: -", proxied}}); got.status != 401 {
+			t.Error("who is behind a proxy became anonymous:", proxied, got)
+		}
 	}
 	// From elsewhere nobody is anonymous.
 	q := newPort(t, anonymous)
