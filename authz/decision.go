@@ -112,9 +112,21 @@ type Decision struct {
 // Answer is a Decision as one caller gets it.
 type Answer struct {
 	*Decision
-	AsOf  string  // opaque: the position that the decision is at least as new as
-	At    Instant // now, as the decision saw it
-	Cache Lookup
+	AsOf string  // opaque: the position that the decision is at least as new as
+	At   Instant // now, as the decision saw it
+	// Expires is the earliest end of what the request itself carries; 0 where none is
+	// stated. The answer is good until then or ValidUntil, whichever is first.
+	Expires Instant
+	Cache   Lookup
+}
+
+// GoodUntil is when time alone may change the answer: the earlier of ValidUntil and
+// Expires.
+func (a Answer) GoodUntil() Instant {
+	if a.Expires != 0 && a.Expires < a.ValidUntil {
+		return a.Expires
+	}
+	return a.ValidUntil
 }
 
 // Lookup says what the decision cache had for a request.

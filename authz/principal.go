@@ -29,6 +29,18 @@ type Principal struct {
 	Input string
 }
 
+// Ends gives the earliest end of the credential and of the grants; 0 where none is
+// stated.
+func (p *Principal) Ends() Instant {
+	ends := p.Expires
+	for i := range p.Grants {
+		if e := p.Grants[i].Expires; e != 0 && (ends == 0 || e < ends) {
+			ends = e
+		}
+	}
+	return ends
+}
+
 // Delegation is one grant of the chain that the request names.
 type Delegation struct {
 	ID        string

@@ -37,9 +37,9 @@ func AppendDecision(dst []byte, answer authz.Answer, full bool) []byte {
 		dst = appendObligation(dst, &d.Obligations[i])
 	}
 	dst = append(dst, ']')
-	if full && d.ValidUntil != authz.Forever && d.ValidUntil != 0 {
+	if until := answer.GoodUntil(); full && until != authz.Forever && until != 0 {
 		dst = append(dst, `,"valid_until":"`...)
-		dst = authz.AppendInstant(dst, d.ValidUntil)
+		dst = authz.AppendInstant(dst, until)
 		dst = append(dst, '"')
 	}
 	dst = appendMember(dst, `,"reason_user":`, d.ReasonUser)

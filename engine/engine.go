@@ -121,61 +121,80 @@ func (e *Engine) Close() {
 
 // Decide answers one request. It keeps neither req nor p, nor any string of theirs.
 //
-// Why an answer is true of one instant: records are compared by address and an address
-// is never reused while the entry lives, so an entry whose records are all current when
-// it is checked was current from its making until then, and now is read before the
-// check. A fresh decision reads its records, then now, then looks at every record again
-// (see gather). As-of is loaded before either, so that no answer claims a position that
-// it may not have seen.
+// Why an answer is true of one instant: an entry is found before now is read and checked
+// after. Its records are compared by address, and an address is never reused while the
+// entry lives, so what is current when it is checked was current from the entry's making
+// until then, now included. A fresh decision reads its records, then now, then looks at
+// every record again (see gather). The basis is looked at last, so the rules were the
+// engine's at now, too. As-of is loaded before anything else, so that no answer claims a
+// position that it may not have seen.
 func (e *Engine) Decide(caller *authz.Caller, req *authz.Request, p *authz.Principal) authz.Answer {
+	for {
+		if answer, ok := e.decide(caller, req, p); ok {
+			return answer
+		}
+	}
+}
+
+// decide is one try of Decide. It reports false where rules or posture were replaced
+// under it.
+func (e *Engine) decide(caller *authz.Caller, req *authz.Request, p *authz.Principal) (authz.Answer, bool) {
 	b := e.basis.Load()
 	asOf := b.posture.AsOf()
 	q := e.inquire(b, caller, req, p)
 	defer e.release(q)
 
+	entry, looked := e.look(q)
 	now := e.cfg.Now()
-	entry, looked := e.look(q, now)
 	if looked == authz.Hit {
-		looked = e.check(entry, now)
-	}
-	if looked == authz.Hit && e.cfg.Cache == CacheVerify {
-		return e.verify(q, entry, asOf)
+		looked = e.check(q, entry, now, e.feedAge(now))
 	}
 	e.counts.lookup(q.key, looked)
-	if looked == authz.Hit {
-		return authz.Answer{Decision: entry.Decision, AsOf: asOf, At: now, Cache: authz.Hit}
+	if looked == authz.Hit && e.cfg.Cache != CacheVerify {
+		return authz.Answer{Decision: entry.Decision, AsOf: asOf, At: now, Expires: p.Ends(), Cache: authz.Hit}, true
 	}
 	q.gather(e.cfg.Now)
+	if e.basis.Load() != b {
+		return authz.Answer{}, false
+	}
+	q.feedAge = e.feedAge(q.now)
 	decision := e.conclude(q, looked)
-	return authz.Answer{Decision: decision, AsOf: asOf, At: q.now, Cache: looked}
+	if looked == authz.Hit {
+		e.verify(q, entry, decision)
+	}
+	return authz.Answer{Decision: decision, AsOf: asOf, At: q.now, Expires: p.Ends(), Cache: looked}, true
 }
 
-// look finds the entry that answers q, unchecked. It is Bypass for requests whose
-// answer is never cached: what the request carries is in no key, or has expired.
-func (e *Engine) look(q *inquiry, now authz.Instant) (*cache.Entry[*stamp], authz.Lookup) {
-	if e.cache == nil || q.principal.Problem != "" || q.plan == nil || q.expired(now) {
+// look finds the entry that may answer q. It is Bypass for requests whose answer is
+// never cached, for what they carry is in no key.
+func (e *Engine) look(q *inquiry) (*cache.Entry[*stamp], authz.Lookup) {
+	if e.cache == nil || q.principal.Problem != "" || q.plan == nil {
 		return nil, authz.Bypass
 	}
 	q.buildKey()
 	return e.cache.Find(q.key)
 }
 
-// check says whether a found entry may be served at now.
-func (e *Engine) check(entry *cache.Entry[*stamp], now authz.Instant) authz.Lookup {
-	if e.cfg.Cache == CacheUnchecked {
+// check says whether an entry, found before now was read, answers q at now. Plans are
+// numbered anew in every rule set, so a key means something only within its own basis.
+func (e *Engine) check(q *inquiry, entry *cache.Entry[*stamp], now authz.Instant, feedAge time.Duration) authz.Lookup {
+	bound := entry.Stamp.maxFeedAge
+	switch {
+	case e.cfg.Cache == CacheUnchecked:
 		return authz.Hit
-	}
-	if bound := entry.Stamp.maxFeedAge; bound > 0 && e.feedAge(now) > bound {
+	case q.expired(now), bound > 0 && feedAge > bound:
 		return authz.Bypass
+	case entry.Stamp.basis != q.basis:
+		return authz.MissStale
 	}
 	return entry.Check(now)
 }
 
-// conclude judges a gathered q, and offers the answer to the cache.
+// conclude judges a gathered q, and offers the answer to the cache where q was looked
+// for there in vain.
 func (e *Engine) conclude(q *inquiry, looked authz.Lookup) *authz.Decision {
-	q.feedAge = e.feedAge(q.now)
 	decision := q.judge()
-	if looked != authz.Bypass && q.cacheable {
+	if looked != authz.Bypass && looked != authz.Hit && q.cacheable {
 		s := &stamp{engine: e, basis: q.basis, reads: q.view.Stamp()}
 		if q.profile != nil {
 			s.maxFeedAge = q.profile.MaxFeedAge
@@ -188,16 +207,12 @@ func (e *Engine) conclude(q *inquiry, looked authz.Lookup) *authz.Decision {
 	return decision
 }
 
-// verify evaluates beside a hit. Where both answers were true at the same instant and
-// differ, it counts a mismatch; either way it gives the fresh one.
-func (e *Engine) verify(q *inquiry, entry *cache.Entry[*stamp], asOf string) authz.Answer {
-	e.counts.lookup(q.key, authz.Hit)
-	q.gather(e.cfg.Now)
-	fresh := e.conclude(q, authz.Bypass)
-	if e.check(entry, q.now) == authz.Hit && !same(entry.Decision, fresh) {
+// verify compares an entry with what was decided beside it, and counts a mismatch where
+// both were true at the same instant and differ.
+func (e *Engine) verify(q *inquiry, entry *cache.Entry[*stamp], fresh *authz.Decision) {
+	if e.check(q, entry, q.now, q.feedAge) == authz.Hit && !same(entry.Decision, fresh) {
 		e.counts.mismatch.Add(1)
 	}
-	return authz.Answer{Decision: fresh, AsOf: asOf, At: q.now, Cache: authz.Hit}
 }
 
 func (e *Engine) feedAge(now authz.Instant) time.Duration {

@@ -66,12 +66,12 @@ func (q *inquiry) explain() Explanation {
 	if p.User != "" {
 		x.User = authz.Ref{Kind: authz.KindUser, ID: strings.Clone(p.User)}
 	}
-	x.Answer = authz.Answer{Decision: q.judge(), At: q.now}
+	x.Answer = authz.Answer{Decision: q.judge(), At: q.now, Expires: p.Ends()}
 
 	stopped := false
 	for i := range gates {
-		if q.profile == nil && i > 1 {
-			break // without a class there is nothing that later gates could demand
+		if q.profile == nil && gates[i].byProfile {
+			continue // without a class there is nothing that it could demand
 		}
 		s := gates[i].check(q)
 		trace := GateTrace{Gate: gates[i].name, OK: s.code == ""}

@@ -13,27 +13,28 @@ import (
 )
 
 // A gate is a check that no rule can loosen. Gates are checked in the order of this
-// table; the first that stops is the reason given. Later gates may rely on earlier
-// ones: from "registered" on, q.profile is set.
+// table; the first that stops is the reason given. Where "registered" lets pass,
+// q.profile is set, which the gates by profile need.
 type gate struct {
-	name  string
-	check func(*inquiry) stop
+	name      string
+	check     func(*inquiry) stop
+	byProfile bool
 }
 
 var gates = [...]gate{
-	{"agent", (*inquiry).agentNamed},
-	{"registered", (*inquiry).registered},
-	{"members", (*inquiry).membersNamed},
-	{"unexpired", (*inquiry).unexpired},
-	{"readable", (*inquiry).readable},
-	{"decommission", (*inquiry).notDecommissioned},
-	{"revocation", (*inquiry).notRevoked},
-	{"quarantine", (*inquiry).notQuarantined},
-	{"issued", (*inquiry).issuedAfterCutoff},
-	{"action", (*inquiry).actionDeclared},
-	{"scope", (*inquiry).scopeHeld},
-	{"attestation", (*inquiry).attested},
-	{"freshness", (*inquiry).fresh},
+	{name: "agent", check: (*inquiry).agentNamed},
+	{name: "registered", check: (*inquiry).registered},
+	{name: "members", check: (*inquiry).membersNamed, byProfile: true},
+	{name: "unexpired", check: (*inquiry).unexpired},
+	{name: "readable", check: (*inquiry).readable},
+	{name: "decommission", check: (*inquiry).notDecommissioned},
+	{name: "revocation", check: (*inquiry).notRevoked},
+	{name: "quarantine", check: (*inquiry).notQuarantined},
+	{name: "issued", check: (*inquiry).issuedAfterCutoff},
+	{name: "action", check: (*inquiry).actionDeclared},
+	{name: "scope", check: (*inquiry).scopeHeld},
+	{name: "attestation", check: (*inquiry).attested, byProfile: true},
+	{name: "freshness", check: (*inquiry).fresh, byProfile: true},
 }
 
 // stop says why a gate stopped; a stop without a code lets pass.
@@ -66,9 +67,10 @@ func (q *inquiry) registered() stop {
 	set := q.basis.rules
 	if q.agent < 0 {
 		q.profile = set.Agentless(q.request.Subject.Type)
-		if q.profile != nil {
-			q.class = q.profile.Name
+		if q.profile == nil {
+			return stop{code: authz.NoAgent, reason: "no agent is named, so none is registered"}
 		}
+		q.class = q.profile.Name
 		return stop{}
 	}
 	t := &q.touched[q.agent]

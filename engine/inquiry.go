@@ -51,8 +51,8 @@ func (e *Engine) inquire(b *basis, caller *authz.Caller, req *authz.Request, p *
 	return q
 }
 
-// release lets go of everything that q refers to, so that the pool keeps no request
-// and no retired record alive.
+// release lets go of what q refers to. What the frame and unknown keep of the last
+// evaluation stays until the next, which writes it before it reads it.
 func (e *Engine) release(q *inquiry) {
 	clear(q.touched)
 	q.touched = q.touched[:0]
@@ -106,7 +106,7 @@ func (q *inquiry) read() {
 	}
 	q.touch(authz.KindTool, p.Tool, p.IssuedAt)
 
-	code, model := q.software(instance, q.now)
+	code, model := q.software(instance, func(t *touched) *posture.Effective { return t.record.At(q.now) })
 	q.touch(authz.KindCode, code, p.IssuedAt)
 	q.touch(authz.KindModel, model, p.IssuedAt)
 }
@@ -132,17 +132,17 @@ func (q *inquiry) touch(kind authz.Kind, id string, issuedAt authz.Instant) int 
 
 // software is the code and the model that the agent is bound to by its registration;
 // an instance's own registration is more exact than its agent's.
-func (q *inquiry) software(instance int, now authz.Instant) (code, model string) {
+func (q *inquiry) software(instance int, effect func(*touched) *posture.Effective) (code, model string) {
 	for _, i := range [...]int{instance, q.agent} {
 		if i < 0 {
 			continue
 		}
-		effect := q.touched[i].record.At(now)
+		said := effect(&q.touched[i])
 		if code == "" {
-			code = effect.Code
+			code = said.Code
 		}
 		if model == "" {
-			model = effect.Model
+			model = said.Model
 		}
 	}
 	return code, model
@@ -165,20 +165,12 @@ func (q *inquiry) settle(now authz.Instant) bool {
 		}
 	}
 	q.now = now
-	code, model := q.software(instance, now)
+	code, model := q.software(instance, func(t *touched) *posture.Effective { return t.effect })
 	return code == codes && model == models
 }
 
 // expired reports whether anything that the request carries has ended at now.
 func (q *inquiry) expired(now authz.Instant) bool {
-	p := q.principal
-	if p.Expires != 0 && now >= p.Expires {
-		return true
-	}
-	for i := range p.Grants {
-		if end := p.Grants[i].Expires; end != 0 && now >= end {
-			return true
-		}
-	}
-	return false
+	ends := q.principal.Ends()
+	return ends != 0 && now >= ends
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"time"
@@ -80,32 +81,29 @@ func (q *inquiry) ruled(v rules.Verdict) *authz.Decision {
 	}
 	if t, by := q.approvalDemanded(); t != nil {
 		q.demandApproval(d, authz.ClassRequire, authz.ApprovalRequired,
+			authz.Ref{Kind: t.ref.Kind, ID: strings.Clone(t.ref.ID)},
 			t.ref.String()+" needs an approval for this action, required"+byWhom(by))
-		d.Entity = authz.Ref{Kind: t.ref.Kind, ID: strings.Clone(t.ref.ID)}
 	}
 	if q.stale() {
 		q.cacheable = false
-		q.demandApproval(d, authz.ClassStale, authz.StaleView, q.staleReason())
+		q.demandApproval(d, authz.ClassStale, authz.StaleView, authz.Ref{}, q.staleReason())
 	}
 	return d
 }
 
-// demandApproval makes an allow into the demand for an approval; to a demand that the
-// rules make already it adds one.
-func (q *inquiry) demandApproval(d *authz.Decision, class authz.Class, code authz.Code, reason string) {
-	if d.Effect == authz.Allow {
-		d.Effect, d.Rules, d.ReasonUser = authz.Require, nil, "An approval is needed."
-		d.Class, d.Code, d.ReasonAdmin = class, code, reason
-	}
-	if class == authz.ClassStale {
-		d.Class, d.Code, d.ReasonAdmin = class, code, reason
-	}
-	for i := range d.Obligations {
-		if d.Obligations[i].ID == postureApproval {
-			return
+// demandApproval adds the demand for an approval to an answer that is not a denial. An
+// answer that rules made into a demand already keeps their reason; a stale view is always
+// the reason, for whatever else was found was found in it.
+func (q *inquiry) demandApproval(d *authz.Decision, class authz.Class, code authz.Code, entity authz.Ref, reason string) {
+	if d.Effect == authz.Allow || class == authz.ClassStale {
+		if d.Effect == authz.Allow {
+			d.Rules, d.ReasonUser = nil, "An approval is needed."
 		}
+		d.Effect, d.Class, d.Code, d.Entity, d.ReasonAdmin = authz.Require, class, code, entity, reason
 	}
-	d.Obligations = append(slices.Clip(d.Obligations), authz.Obligation{ID: postureApproval, Type: "approval"})
+	if !slices.ContainsFunc(d.Obligations, func(o authz.Obligation) bool { return o.ID == postureApproval }) {
+		d.Obligations = append(slices.Clip(d.Obligations), authz.Obligation{ID: postureApproval, Type: "approval"})
+	}
 }
 
 // postureApproval is the id of the obligation that posture, not a rule, demands.
@@ -162,5 +160,8 @@ func (q *inquiry) attestationEnds(bound time.Duration) authz.Instant {
 // same reports whether two decisions say the same for the same reasons.
 func same(a, b *authz.Decision) bool {
 	return a.Effect == b.Effect && a.Class == b.Class && a.Code == b.Code && a.Entity == b.Entity &&
-		a.Input == b.Input && slices.Equal(a.Rules, b.Rules) && a.Bundle == b.Bundle
+		a.Input == b.Input && slices.Equal(a.Rules, b.Rules) && a.Bundle == b.Bundle &&
+		slices.EqualFunc(a.Obligations, b.Obligations, func(x, y authz.Obligation) bool {
+			return x.ID == y.ID && x.Type == y.Type && bytes.Equal(x.Properties, y.Properties)
+		}) && slices.Equal(a.Observed, b.Observed) && a.ReasonUser == b.ReasonUser
 }

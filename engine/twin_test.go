@@ -28,10 +28,15 @@ type outcome struct {
 	Entity authz.Ref
 	Input  string
 	Rules  string
+	Owed   string // the obligations' types
 }
 
 func outcomeOf(d *authz.Decision) outcome {
-	return outcome{d.Effect, d.Class, d.Code, d.Entity, d.Input, fmt.Sprint(d.Rules)}
+	owed := ""
+	for _, o := range d.Obligations {
+		owed += o.Type + " "
+	}
+	return outcome{d.Effect, d.Class, d.Code, d.Entity, d.Input, fmt.Sprint(d.Rules), owed}
 }
 
 // member is an entity that a request names.
@@ -205,12 +210,13 @@ func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 	if o.Effect == authz.Deny {
 		return o
 	}
+	owed := o.Owed + "approval "
 	for _, m := range members {
 		if a := know(m.ref).approval; slices.Contains(a, "*") || slices.Contains(a, req.Action.Name) {
 			if o.Effect == authz.Allow {
-				o = outcome{Effect: authz.Require, Class: authz.ClassRequire, Code: authz.ApprovalRequired, Rules: "[]"}
+				o = outcome{Effect: authz.Require, Class: authz.ClassRequire, Code: authz.ApprovalRequired, Entity: m.ref, Rules: "[]"}
 			}
-			o.Entity = m.ref
+			o.Owed = owed
 			break
 		}
 	}
@@ -218,7 +224,7 @@ func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 		if o.Effect == authz.Allow {
 			o.Effect, o.Rules = authz.Require, "[]"
 		}
-		o.Class, o.Code = authz.ClassStale, authz.StaleView
+		o.Class, o.Code, o.Entity, o.Owed = authz.ClassStale, authz.StaleView, authz.Ref{}, owed
 	}
 	return o
 }
@@ -262,7 +268,13 @@ func (t *twin) ask(req *authz.Request, class string, know func(authz.Kind) (held
 	case len(failedStrong) > 0:
 		return could(failedStrong)
 	case len(spoke[authz.Require]) > 0:
-		return say(authz.Require, authz.ClassRequire, authz.Obliged)
+		o := say(authz.Require, authz.ClassRequire, authz.Obliged)
+		for _, id := range spoke[authz.Require] {
+			for _, due := range t.rule(id).Obligations {
+				o.Owed += due.Type + " "
+			}
+		}
+		return o
 	case len(spoke[authz.Allow]) > 0:
 		return say(authz.Allow, authz.ClassAllow, authz.Allowed)
 	case len(failed) > 0:

@@ -33,13 +33,19 @@ func (m *Mapping) Principal(caller *authz.Caller, req *authz.Request, p *authz.P
 		p.Tool = req.Resource.ID
 		c.fit(p.Tool, "resource.id")
 	}
-	if v := find(req, m.Instance); v != nil {
+	if v := c.find(m.Instance); v != nil {
 		c.one(&p.Instance, c.text(v, m.Instance), m.Instance)
 	}
-	p.Session = c.credential(m.Session)
+	c.times(c.find(m.IssuedAt), c.find(m.Expires), m.IssuedAt, m.Expires, &p.IssuedAt, &p.Expires)
 	p.Token = c.credential(m.Token)
-	c.times(find(req, m.IssuedAt), find(req, m.Expires), m.IssuedAt, m.Expires, &p.IssuedAt, &p.Expires)
-	if v := find(req, m.Scope); v != nil {
+	// A token that does not say when it was issued is vouched for by no session: it may be
+	// older. The session's own issue time can only make the request older still.
+	silent := p.Token != "" && p.IssuedAt == 0
+	p.Session = c.credential(m.Session)
+	if silent {
+		p.IssuedAt = 0
+	}
+	if v := c.find(m.Scope); v != nil {
 		p.Scopes, p.HasScopes = c.scopes(p.Scopes, v, m.Scope)
 	}
 	c.grants()
@@ -61,6 +67,16 @@ func (c *claims) problem(code authz.Code, path []string, more ...string) {
 
 func (c *claims) unreadable(path []string, more ...string) {
 	c.problem(authz.CouldNotEvaluate, path, more...)
+}
+
+// find gives the claim at path, or nil. A path that leads through something that is no
+// object makes a problem: the claim would go unread.
+func (c *claims) find(path []string) *authz.Value {
+	v, ok := find(c.req, path)
+	if !ok {
+		c.unreadable(path)
+	}
+	return v
 }
 
 // fit makes an id that no signal could name a problem.
@@ -95,7 +111,7 @@ func (c *claims) tenant(caller *authz.Caller) {
 	if len(caller.Tenants) > 0 {
 		p.Tenant = caller.Tenants[0]
 	}
-	v := find(c.req, c.m.Tenant)
+	v := c.find(c.m.Tenant)
 	if v == nil {
 		return
 	}
@@ -118,10 +134,10 @@ func (c *claims) agents() {
 	} else {
 		p.User = req.Subject.ID
 	}
-	if act := find(req, m.Actor); act != nil {
+	if act := c.find(m.Actor); act != nil {
 		c.actors(act)
 	}
-	v := find(req, m.Agent)
+	v := c.find(m.Agent)
 	switch {
 	case v == nil:
 	case v.Kind == authz.Map:
@@ -156,7 +172,7 @@ func (c *claims) actors(act *authz.Value) {
 
 // credential reads a session or a token: its id, and its times into the principal's.
 func (c *claims) credential(path []string) string {
-	v := find(c.req, path)
+	v := c.find(path)
 	switch {
 	case v == nil:
 		return ""
@@ -170,7 +186,7 @@ func (c *claims) credential(path []string) string {
 
 func (c *claims) grants() {
 	path := c.m.Grants
-	v := find(c.req, path)
+	v := c.find(path)
 	if v == nil {
 		return
 	}

@@ -173,6 +173,39 @@ func TestCredentialsGrantsAndTimes(t *testing.T) {
 	}
 }
 
+func TestATokenIsNotVouchedForByItsSession(t *testing.T) {
+	m := DefaultMapping()
+	for _, c := range []struct {
+		name    string
+		props   authz.Object
+		context authz.Object
+		issued  int64 // seconds; 0 for not stated
+	}{
+		{"a session alone", nil, members("session", object("id", str("s"), "iat", num(1300))), 1300},
+		{"a silent token in a session that speaks", nil, members("token", str("t"), "session", object("id", str("s"), "iat", num(1300))), 0},
+		{"a token that speaks, in a younger session", nil, members("token", object("id", str("t"), "iat", num(800)), "session", object("id", str("s"), "iat", num(1300))), 800},
+		{"a token that speaks, in an older session", nil, members("token", object("id", str("t"), "iat", num(1300)), "session", object("id", str("s"), "iat", num(800))), 800},
+		{"the claims of the token speak for it", members("iat", num(900)), members("token", str("t"), "session", object("id", str("s"), "iat", num(1300))), 900},
+	} {
+		var p authz.Principal
+		m.Principal(&authz.Caller{}, request(authz.Party{Type: "user", ID: "kim", Properties: c.props}, c.context), &p)
+		if p.IssuedAt != authz.Instant(c.issued*int64(time.Second)) {
+			t.Errorf("%s: issued %v, want %d s", c.name, p.IssuedAt, c.issued)
+		}
+	}
+}
+
+func TestAPathThroughWhatIsNoObjectIsAProblem(t *testing.T) {
+	m := DefaultMapping()
+	m.Session = []string{"context", "auth", "session"}
+	req := request(authz.Party{Type: "agent", ID: "a"}, members("auth", str("garbage")))
+	var p authz.Principal
+	m.Principal(&authz.Caller{}, req, &p)
+	if p.Problem != authz.CouldNotEvaluate || p.Input != "context.auth.session" {
+		t.Errorf("problem %q, input %q, session %q", p.Problem, p.Input, p.Session)
+	}
+}
+
 func TestReadingClaimsDoesNotAllocate(t *testing.T) {
 	m := DefaultMapping()
 	caller := &authz.Caller{Tenants: []string{"default"}}

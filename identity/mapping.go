@@ -94,10 +94,11 @@ func checkPath(path []string) error {
 	return nil
 }
 
-// find gives the value at path, or nil where there is none.
-func find(req *authz.Request, path []string) *authz.Value {
+// find gives the value at path, or nil where there is none. It reports false where
+// something on the way is no object, so that it cannot be told whether there is one.
+func find(req *authz.Request, path []string) (v *authz.Value, ok bool) {
 	if len(path) == 0 {
-		return nil
+		return nil, true
 	}
 	object, rest := req.Context, path[1:]
 	switch path[0] {
@@ -109,12 +110,12 @@ func find(req *authz.Request, path []string) *authz.Value {
 		object, rest = req.Action.Properties, path[2:]
 	}
 	for {
-		v := object.Get(rest[0])
+		v = object.Get(rest[0])
 		if rest = rest[1:]; len(rest) == 0 || v == nil {
-			return v
+			return v, true
 		}
 		if v.Kind != authz.Map {
-			return nil
+			return nil, false
 		}
 		object = v.Members
 	}

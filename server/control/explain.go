@@ -163,10 +163,11 @@ func decisionBody(a authz.Answer) *DecisionBody {
 	d := a.Decision
 	if d == nil {
 		d = &authz.Decision{}
+		a.Decision = d
 	}
 	out := &DecisionBody{Decision: d.Effect == authz.Allow, Context: DecisionContext{
 		Effect: d.Effect.String(), Class: d.Class.String(), Code: string(d.Code),
-		Obligations: []Obligation{}, ValidUntil: milliseconds(d.ValidUntil),
+		Obligations: []Obligation{}, ValidUntil: milliseconds(a.GoodUntil()),
 		ReasonUser: d.ReasonUser, ReasonAdmin: d.ReasonAdmin,
 		Entity: d.Entity.String(), Input: d.Input, Rules: orEmpty(d.Rules),
 		Bundle: d.Bundle, AsOf: a.AsOf, DecidedAt: milliseconds(a.At),
