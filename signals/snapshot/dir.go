@@ -73,7 +73,7 @@ func (d Dir) Save(meta Meta, store *posture.Store) (string, error) {
 
 // Newest reads the newest snapshot that is good and that accept takes. Those that are not
 // are passed over, and the reason is logged. The error wraps ErrNone when none is left;
-// then the log is read from its beginning, if that is still there.
+// it is ErrNone itself where there never was one.
 func (d Dir) Newest(accept Accept, now authz.Instant) (Meta, *posture.Store, error) {
 	names, err := d.names()
 	if err != nil {
@@ -124,7 +124,8 @@ type Retained struct {
 
 // Retain reads the snapshots of the log again and keeps the newest good ones, keep of them
 // and never fewer than two. It removes older ones and, once it has that many, damaged
-// ones. Snapshots that accept does not take, and files that cannot be read, stay.
+// ones. Snapshots that accept does not take, those of a newer version, and files that
+// cannot be read, stay.
 func (d Dir) Retain(keep int, accept Accept) (Retained, error) {
 	keep = max(2, keep)
 	names, err := d.names()
@@ -143,7 +144,7 @@ func (d Dir) Retain(keep int, accept Accept) (Retained, error) {
 		meta, err := d.peek(path)
 		if err == nil {
 			if err := accept(meta.Log, meta.Positions); err != nil {
-				d.log().Warn("a snapshot is left alone", "file", path, "error", err)
+				d.log().Debug("a snapshot is left alone", "file", path, "error", err)
 				continue
 			}
 			if len(kept.Good) < keep {
@@ -156,6 +157,8 @@ func (d Dir) Retain(keep int, accept Accept) (Retained, error) {
 			kept.Good = append(kept.Good, Saved{path, meta})
 		case err == nil:
 			spare = append(spare, path)
+		case errors.Is(err, ErrNewer):
+			d.log().Debug("a snapshot is left alone", "file", path, "error", err)
 		case errors.As(err, &bad):
 			d.log().Warn("a snapshot is damaged", "file", path, "error", err)
 			spare = append(spare, path)
@@ -176,6 +179,34 @@ func (d Dir) Retain(keep int, accept Accept) (Retained, error) {
 		kept.Removed = append(kept.Removed, path)
 	}
 	return kept, failed
+}
+
+// SetAside renames the snapshots whose header cannot be read, or that accept does not
+// take, so that no start looks at them again; and gives the new names.
+func (d Dir) SetAside(accept Accept) ([]string, error) {
+	names, err := d.names()
+	if err != nil {
+		return nil, err
+	}
+	var aside []string
+	for _, name := range names {
+		path := filepath.Join(d.Path, name)
+		meta, err := d.peek(path)
+		if err == nil {
+			err = accept(meta.Log, meta.Positions)
+		}
+		if err == nil {
+			continue
+		}
+		if err := d.fsys().Rename(path, path+".void"); err != nil {
+			return aside, err
+		}
+		aside = append(aside, path+".void")
+	}
+	if len(aside) > 0 {
+		err = d.fsys().SyncDir(d.Path)
+	}
+	return aside, err
 }
 
 // lower gives the lower offset of each partition; one that a names and b does not starts

@@ -11,7 +11,7 @@
 //
 //	header
 //	   0  magic "VGLSNAP\n"
-//	   8  uint32 version, 1
+//	   8  uint32 version, 1; what follows is of that version
 //	  12  uint32 size of the header
 //	  16  identity of the log
 //	  32  int64  now, ns since 1970: facts that had expired then are not in it

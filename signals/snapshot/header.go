@@ -33,15 +33,20 @@ const (
 	magic   = "VGLSNAP\n"
 	version = 1
 
-	headerFixed  = 84 // before the positions
-	positionSize = 12
-	headerSum    = 4
-	maxPositions = 1 << 16
+	headerVersion = 12 // up to the version and with it: the same in every version
+	headerFixed   = 84 // before the positions
+	positionSize  = 12
+	headerSum     = 4
+	maxPositions  = 1 << 16
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var le = binary.LittleEndian
+
+// ErrNewer says that a newer version wrote a snapshot. Nothing else is known of it, not
+// even whether it is damaged.
+var ErrNewer = errors.New("a newer version wrote it")
 
 // DamagedError says that a snapshot cannot be read back as it was written.
 type DamagedError struct{ What string }
@@ -75,11 +80,19 @@ func (m *Meta) encode() ([]byte, error) {
 
 func readMeta(r io.Reader) (Meta, error) {
 	fixed := make([]byte, headerFixed)
-	if err := readFull(r, fixed); err != nil {
+	if err := readFull(r, fixed[:headerVersion]); err != nil {
 		return Meta{}, err
 	}
 	if !bytes.Equal(fixed[:8], []byte(magic)) {
 		return Meta{}, damaged("it does not begin like a snapshot")
+	}
+	// Before all else, for what follows is another version's to lay out. Damage to these
+	// four bytes is taken for a newer version, which at worst keeps a bad file.
+	if v := le.Uint32(fixed[8:]); v != version {
+		return Meta{}, fmt.Errorf("a snapshot of version %d; this program reads version %d: %w", v, version, ErrNewer)
+	}
+	if err := readFull(r, fixed[headerVersion:]); err != nil {
+		return Meta{}, err
 	}
 	n := int(le.Uint32(fixed[80:]))
 	if n > maxPositions || int(le.Uint32(fixed[12:])) != headerFixed+positionSize*n+headerSum {
@@ -93,10 +106,6 @@ func readMeta(r io.Reader) (Meta, error) {
 	sum := crc32.Update(crc32.Checksum(fixed, castagnoli), castagnoli, body)
 	if sum != le.Uint32(rest[len(body):]) {
 		return Meta{}, damaged("the header does not match its checksum")
-	}
-	// Only now, so that damage is not taken for a newer version.
-	if v := le.Uint32(fixed[8:]); v != version {
-		return Meta{}, fmt.Errorf("a snapshot of version %d; this program reads version %d", v, version)
 	}
 	m := Meta{
 		Positions: make(signals.Positions, n),

@@ -41,7 +41,7 @@ func write(w io.Writer, meta Meta, body func(io.Writer) error) error {
 }
 
 // Read reads a snapshot that Write wrote, to its very end, and refuses anything else with
-// a *DamagedError or posture's error. It needs a few MiB besides the store. The store is
+// a *DamagedError or an error that wraps ErrNewer. It needs a few MiB besides the store. The store is
 // not bounded: limit r where it is not trusted (a file of n bytes decodes to 256 n at most).
 func Read(r io.Reader, now authz.Instant) (Meta, *posture.Store, error) {
 	var store *posture.Store
@@ -55,13 +55,10 @@ func Read(r io.Reader, now authz.Instant) (Meta, *posture.Store, error) {
 	return meta, store, nil
 }
 
-// Check reads a snapshot as Read does, but makes no store of it: what it accepts holds
-// the bytes that were written.
+// Check reads a snapshot as Read does, down to the last fact, and refuses what Read
+// refuses, but makes no store of it.
 func Check(r io.Reader) (Meta, error) {
-	return read(r, func(parts io.Reader) error {
-		_, err := io.Copy(io.Discard, parts)
-		return err
-	})
+	return read(r, posture.CheckSnapshot)
 }
 
 func read(r io.Reader, body func(io.Reader) error) (Meta, error) {
@@ -78,9 +75,12 @@ func read(r io.Reader, body func(io.Reader) error) (Meta, error) {
 	if err := body(parts); err != nil {
 		// Damage found below shows as an odd end above; the cause is what counts.
 		if parts.err != nil && !errors.Is(parts.err, io.EOF) {
-			err = parts.err
+			return Meta{}, parts.err
 		}
-		return Meta{}, err
+		if errors.Is(err, posture.ErrNewer) {
+			return Meta{}, fmt.Errorf("%w: %w", ErrNewer, err)
+		}
+		return Meta{}, damaged("its posture cannot be read: %v", err)
 	}
 	switch n, err := parts.Read(make([]byte, 1)); {
 	case n > 0:

@@ -236,6 +236,58 @@ func TestNewerVersionIsNamed(t *testing.T) {
 	}
 }
 
+// What follows the version is another version's to lay out: sizes that this one does not
+// know must not make it damage, which is removed.
+func TestNewerVersionIsNeverDamage(t *testing.T) {
+	d, m, _ := folder()
+	for _, n := range []int{1, 2, 3} {
+		save(t, d, n)
+	}
+	newer := "/s/" + fileNameOf(t, m, 0)
+	m.Put(newer, append(le.AppendUint32([]byte(magic), 2), "short"...))
+	save(t, d, 4)
+	kept, err := d.Retain(2, Of(ours))
+	if err != nil || len(kept.Good) != 2 || kept.TrimBefore[0] != 2 || m.Contents(newer) == nil {
+		t.Errorf("%+v, %v, left: %v", kept, err, m.Names())
+	}
+	_, err = d.peek(newer)
+	if !errors.Is(err, ErrNewer) || errors.As(err, new(*DamagedError)) {
+		t.Errorf("read: %v", err)
+	}
+}
+
+// The checksums hold, and the posture inside cannot be read: such a file must not let the
+// log be trimmed.
+func TestCheckDecodesThePosture(t *testing.T) {
+	whole := forge(func(p *partWriter) { _, _ = p.Write([]byte("no posture at all")) })
+	if _, err := Check(bytes.NewReader(whole)); !errors.As(err, new(*DamagedError)) {
+		t.Errorf("Check: %v", err)
+	}
+	d, m, _ := folder()
+	save(t, d, 1)
+	m.Put("/s/"+fileName(metaAt(2)), whole)
+	if kept, err := d.Retain(2, Of(ours)); err != nil || kept.TrimBefore != nil {
+		t.Errorf("%+v, %v", kept, err)
+	}
+}
+
+func TestSetAsideLeavesWhatIsAccepted(t *testing.T) {
+	d, m, _ := folder()
+	save(t, d, 1)
+	other := metaAt(9)
+	other.Log = theirs
+	path, err := d.Save(other, storeOf(t, 9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put("/s/snapshot-z.vigil", []byte("?"))
+	aside, err := d.SetAside(Of(ours))
+	if err != nil || len(aside) != 2 || m.Contents(path+".void") == nil {
+		t.Fatalf("%v, %v", aside, err)
+	}
+	wantNewest(t, d, 1)
+}
+
 func TestTooManyPartitionsAreRefused(t *testing.T) {
 	meta := metaAt(1)
 	for i := range int32(maxPositions + 1) {
