@@ -2,6 +2,7 @@ package posture
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -20,17 +21,20 @@ type dict struct {
 	// Guarded by the store's lock.
 	sourceRefs       map[string]uint32
 	registrationRefs map[string]uint32 // by canonical encoding
-	// once remembers hashes of registrations seen once, in the slots that they hash to.
-	// A registration is shared from its second sight on, so that registrations which
-	// are one agent's alone do not fill the table.
+	// once remembers hashes of registrations seen once, each in one of the slots of its
+	// set. A registration is shared from its second sight on, so that registrations which
+	// are one agent's alone do not fill the table. Which slot is given up is as good as
+	// random, so that registrations which come in turns do not keep driving out one another.
 	seed maphash.Seed
-	once []uint64
+	once [onceSets][onceWays]uint64
+	turn uint32
 }
 
 const (
 	maxSharedSources       = 1 << 16
 	maxSharedRegistrations = 1 << 16
-	onceSlots              = 1 << 13
+	onceSets               = 1 << 10
+	onceWays               = 8
 )
 
 func newDict() *dict {
@@ -38,7 +42,6 @@ func newDict() *dict {
 		sourceRefs:       map[string]uint32{},
 		registrationRefs: map[string]uint32{},
 		seed:             maphash.MakeSeed(),
-		once:             make([]uint64, onceSlots),
 	}
 	d.sources.Store(new([]string))
 	d.registrations.Store(new([]*Registered))
@@ -69,9 +72,15 @@ func (d *dict) registration(encoded []byte, shared bool) uint32 {
 		return 0
 	}
 	if !shared {
-		h := maphash.Bytes(d.seed, encoded) | 1
-		if slot := &d.once[h>>1%onceSlots]; *slot != h {
-			*slot = h
+		h := maphash.Bytes(d.seed, encoded) | 1 // 0 is an empty slot
+		set := &d.once[h>>32%onceSets]
+		if !slices.Contains(set[:], h) {
+			at := slices.Index(set[:], 0)
+			if at < 0 {
+				d.turn = d.turn*1664525 + 1013904223
+				at = int(d.turn >> 29 % onceWays)
+			}
+			set[at] = h
 			return 0
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"vigil/authz"
 )
 
-const idleAgents = 100_000
-
 // fleet is what a platform registers: few kinds of agents, each with its own id.
 func fleet(i int) (authz.Key, []Fact) {
 	return agent(fmt.Sprintf("agent-%07d", i)), []Fact{{
@@ -44,25 +42,26 @@ func TestHeapPerIdleAgent(t *testing.T) {
 		return f
 	}
 	for _, c := range []struct {
-		name  string
-		facts func(i int) []Fact
-		most  uint64
+		name   string
+		agents int
+		facts  func(i int) []Fact
+		most   uint64
 	}{
-		{"registered", func(i int) []Fact { _, f := fleet(i); return f }, 270},
-		{"registered, attested, with a risk", func(i int) []Fact {
+		{"registered", 100_000, func(i int) []Fact { _, f := fleet(i); return f }, 270},
+		{"registered, attested, with a risk", 30_000, func(i int) []Fact {
 			_, f := fleet(i)
 			return append(f, more(i, Fact{Facet: Attest, Passed: true}), more(i, Fact{Facet: Risk, Risk: i % 60}))
 		}, 400},
-		{"revoked", func(i int) []Fact { return []Fact{more(i, Fact{Facet: Revoke, Reason: "token stolen"})} }, 300},
+		{"revoked", 30_000, func(i int) []Fact { return []Fact{more(i, Fact{Facet: Revoke, Reason: "token stolen"})} }, 300},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := NewStore()
 			before := heapInUse()
-			for i := range idleAgents {
+			for i := range c.agents {
 				key, _ := fleet(i)
 				s.Apply(1, []Change{{Key: key, Facts: c.facts(i)}})
 			}
-			per := (heapInUse() - before) / idleAgents
+			per := (heapInUse() - before) / uint64(c.agents)
 			runtime.KeepAlive(s)
 			t.Logf("%d bytes per agent", per)
 			if per > c.most {

@@ -42,7 +42,7 @@ func TestNearest(t *testing.T) {
 // TestEntitiesComeAndGo grows tables, empties them and shrinks them again.
 func TestEntitiesComeAndGo(t *testing.T) {
 	s := newStore(8, &defaultCaps)
-	const n = 20_000
+	const n = 10_000
 	key := func(i int) authz.Key { return agent(fmt.Sprint("agent-", i)) }
 	for round := range 3 {
 		at := authz.Instant(round*10 + 1)

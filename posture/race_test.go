@@ -73,7 +73,7 @@ func TestNoViewSeesHalfASignal(t *testing.T) {
 		}
 		return nil
 	}, func() {
-		for i := 1; i <= 6000; i++ {
+		for i := 1; i <= 4000; i++ {
 			at := authz.Instant(i)
 			facts := []Fact{
 				{Facet: Risk, Source: "client:soar", ID: fmt.Sprint(i), Time: at, Until: at + 16, Risk: i % 100},
@@ -143,7 +143,7 @@ func TestNoStampIsCurrentAfterASignalInForce(t *testing.T) {
 		}
 		return nil
 	}, func() {
-		for i := int64(1); i <= 8000; i++ {
+		for i := int64(1); i <= 4000; i++ {
 			at := authz.Instant(i)
 			s.Apply(at, []Change{{newborn(i), []Fact{{Facet: Taint, Source: "client:a", ID: "t", Time: at}}}})
 			s.Apply(at, []Change{{transient, []Fact{{Facet: Taint, Source: "client:a", ID: "t", Time: at, Until: at + 1}}}})
