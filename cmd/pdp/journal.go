@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,8 @@ func (c *journalAdoptCmd) Run(a *app) error {
 	}
 	defer lock.Close()
 	now := authz.InstantOf(time.Now())
-	meta, _, err := snapshot.Dir{Path: filepath.Join(dir, snapshotsName), Logger: newLogger(&loggingConfig{}, a.stderr)}.Newest(anyLog, now)
+	snapshots := snapshot.Dir{Path: filepath.Join(dir, snapshotsName), Logger: newLogger(&loggingConfig{}, a.stderr)}
+	meta, _, err := snapshots.Newest(anyLog, now)
 	var at *journal.SnapshotAt
 	with := "no snapshot"
 	switch {
@@ -57,6 +59,11 @@ func (c *journalAdoptCmd) Run(a *app) error {
 	if err != nil {
 		return badInput("%s", err)
 	}
+	// Before, they would have been the only trace of what they are of.
+	aside, err := snapshots.SetAside(snapshot.Of(meta.Log))
+	if err != nil {
+		return badInput("%s", err)
+	}
 	fmt.Fprintf(a.stdout, "log %s, from record %d on; it was log %s\n", shortLog(done.New), done.From, shortLog(done.Old))
 	if done.Damage != nil {
 		fmt.Fprintln(a.stdout, "damage:", done.Damage)
@@ -64,7 +71,7 @@ func (c *journalAdoptCmd) Run(a *app) error {
 	if done.LostFrom < done.LostTo {
 		fmt.Fprintf(a.stdout, "LOST: the acknowledged records %d to %d. Send their signals again, revocations first.\n", done.LostFrom, done.LostTo-1)
 	}
-	for _, path := range done.Void {
+	for _, path := range slices.Concat(done.Void, aside) {
 		fmt.Fprintln(a.stdout, "set aside:", path)
 	}
 	return nil

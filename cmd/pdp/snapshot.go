@@ -119,9 +119,18 @@ func (c *snapshotLoadCmd) Run(a *app) error {
 	if err != nil {
 		return badInput("%s: %s", c.File, err)
 	}
-	path, err := snapshot.Dir{Path: filepath.Join(dir, snapshotsName)}.Save(meta, store)
+	snapshots := snapshot.Dir{Path: filepath.Join(dir, snapshotsName)}
+	path, err := snapshots.Save(meta, store)
 	if err != nil {
 		return badInput("%s", err)
+	}
+	// One of another log may stand at a higher record and mean less.
+	aside, err := snapshots.SetAside(snapshot.Of(meta.Log))
+	if err != nil {
+		return badInput("%s", err)
+	}
+	for _, other := range aside {
+		fmt.Fprintln(a.stdout, "set aside, for it is not of this log:", other)
 	}
 	fmt.Fprintf(a.stdout, "loaded: %s: %s\n", path, meta)
 	fmt.Fprintf(a.stdout, "Unless the log in %s is log %s, start a new one behind this snapshot: pdp journal adopt --data-dir %s\n", dir, shortLog(meta.Log), dir)

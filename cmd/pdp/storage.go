@@ -27,6 +27,7 @@ type storage struct {
 	store   *posture.Store
 	from    signals.Positions // where the log is followed from
 	now     func() authz.Instant
+	raise   func(authz.Instant) // makes now at least that
 	applied func() signals.Progress
 	log     *slog.Logger
 
@@ -46,7 +47,7 @@ func (n *node) openStorage() error {
 	n.clock.Raise(j.LastAppended())
 	s := &storage{
 		journal: j, dir: snapshot.Dir{Path: filepath.Join(n.cfg.DataDir, snapshotsName), Logger: n.log},
-		keep: n.cfg.Snapshot.Keep, now: n.now, log: n.log,
+		keep: n.cfg.Snapshot.Keep, now: n.now, raise: n.clock.Raise, log: n.log,
 	}
 	if err := s.restore(); err != nil {
 		return &failure{code: exitInput, err: errors.Join(err, j.Close()), hint: logHint(n.cfg.DataDir, err)}
@@ -66,15 +67,20 @@ func (n *node) openStorage() error {
 // A hole between the two is an error: what stood there may have been a revocation.
 func (s *storage) restore() error {
 	begun := time.Now()
-	foreign := false // there is a snapshot of another log
+	var known, strange bool // there is a snapshot of this log or an ancestor; of no such log
 	meta, store, err := s.dir.Newest(func(log signals.LogID, at signals.Positions) error {
 		err := s.journal.Continues(log, at)
-		foreign = foreign || err != nil
+		var foreign *journal.ForeignError
+		unknown := errors.As(err, &foreign) && foreign.Parted == 0
+		known, strange = known || !unknown, strange || unknown
 		return err
 	}, s.now())
 	if errors.Is(err, snapshot.ErrNone) {
-		if foreign && s.journal.Head() == 0 {
-			return fmt.Errorf("the log is empty, and the snapshots are of another one: the log was lost: %w", err)
+		if err != snapshot.ErrNone && s.journal.Head() == 0 {
+			return fmt.Errorf("the log is empty, and no snapshot can be used: the log was lost: %w", err)
+		}
+		if strange && !known {
+			return fmt.Errorf("the log is not the one that the snapshots are of: the log was lost: %w", err)
 		}
 		if first := s.journal.FirstOffset(); first > 0 {
 			return fmt.Errorf("the log begins at record %d, and there is no snapshot of what was before: %w", first, err)
@@ -92,6 +98,8 @@ func (s *storage) restore() error {
 	if head := s.journal.Head(); at > head {
 		return fmt.Errorf("the newest snapshot stands at record %d, and the log ends at %d: an older copy of the log was put back", at, head)
 	}
+	// What had expired then is not in the snapshot: no now may be before.
+	s.raise(meta.Now)
 	s.store, s.from, s.saved = store, meta.Positions, maps.Clone(meta.Positions)
 	s.log.Info("snapshot read", "of", meta.String(), "took", time.Since(begun).Round(time.Millisecond))
 	return nil
@@ -102,7 +110,7 @@ func logHint(dataDir string, err error) string {
 	if hint := lockedHint(err); hint != "" {
 		return hint
 	}
-	return "Nothing was changed. Put back what is missing, or, if it is lost for good, read docs/operations.md on `pdp journal adopt --data-dir " + dataDir + "`."
+	return "Nothing was changed. Put back what is missing. If it is lost for good, start a new log behind what is there: `pdp journal adopt --data-dir " + dataDir + "` (docs/operations.md). If the snapshots do not belong here, move them away."
 }
 
 // snapshot saves where the view stands, unless that was saved already, and lets go of
