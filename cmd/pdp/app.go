@@ -16,7 +16,7 @@ const (
 	exitDeny        = 1 // the decision is not allow, or a test failed
 	exitInput       = 2 // something given is wrong: a flag, a file, a configuration
 	exitNoEffect    = 3 // a signal was accepted and changed nothing that it was meant to
-	exitUnreachable = 4 // no answer, so that the outcome may be unknown
+	exitUnreachable = 4 // no answer, so that the outcome may be unknown; or a server failed while it ran
 )
 
 // app is the program, apart from its process: a test runs it with its own arguments,
@@ -45,6 +45,8 @@ type failure struct {
 	code int
 	err  error
 	hint string // a sentence; "" where there is nothing to add
+	// unknown: what was asked for may have been done.
+	unknown bool
 }
 
 func (f *failure) Error() string { return f.err.Error() }

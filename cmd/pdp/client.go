@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -81,6 +82,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	// changes: the request was one that may change something.
+	changes bool
 }
 
 // call sends one request. Its error says that there was no answer.
@@ -94,7 +97,7 @@ func (c *client) call(ctx context.Context, method, path string, body []byte) (*a
 	if err != nil {
 		return nil, c.unreachable(err, method != http.MethodGet)
 	}
-	return &answer{status: resp.StatusCode, header: resp.Header, body: data}, nil
+	return &answer{status: resp.StatusCode, header: resp.Header, body: data, changes: method != http.MethodGet}, nil
 }
 
 // open is call without reading the body.
@@ -132,7 +135,7 @@ func (c *client) unreachable(err error, changes bool) error {
 	case errors.As(err, &op) && op.Op == "dial":
 		f.hint = "Is the engine running there? Start it with \"pdp serve\", or name another address (--control-url, --decision-url)."
 	case changes:
-		f.hint = "The request may have arrived: its outcome is unknown."
+		f.unknown, f.hint = true, "The request may have arrived: its outcome is unknown."
 	}
 	return f
 }
@@ -173,11 +176,21 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("%s (%s)", printable(text), r.Code)
 }
 
+const mayBeDone = "It may or may not have been done."
+
+// nothingDone are the codes of answers with a status of 500 or more that say so.
+var nothingDone = []string{control.CodeStarting, control.CodeUnavailable, control.CodeNotReached}
+
 // problem turns an answer that is no success into an error with its exit code.
 func (c *client) problem(got *answer) error {
 	r := &refusal{}
+	unknown := got.changes && got.status >= 500
 	if err := json.Unmarshal(got.body, &r.Problem); err != nil || r.Code == "" {
-		return &failure{code: exitUnreachable, err: fmt.Errorf("%s answered %d: %s", c.shown, got.status, printable(firstLine(got.body)))}
+		f := &failure{code: exitUnreachable, err: fmt.Errorf("%s answered %d: %s", c.shown, got.status, printable(firstLine(got.body)))}
+		if unknown {
+			f.unknown, f.hint = true, mayBeDone
+		}
+		return f
 	}
 	f := &failure{code: exitInput, err: r}
 	switch {
@@ -185,8 +198,8 @@ func (c *client) problem(got *answer) error {
 		f.hint = c.credentialHint()
 	case r.Code == control.CodeForbiddenScope:
 		f.hint = "The token is that of a client without the scope for this."
-	case r.Code == control.CodeUnknownOutcome:
-		f.code, f.hint = exitUnreachable, "It may or may not have been done."
+	case unknown && !slices.Contains(nothingDone, r.Code):
+		f.code, f.unknown, f.hint = exitUnreachable, true, mayBeDone
 	case got.status >= 500 || got.status == http.StatusTooManyRequests || got.status == http.StatusRequestTimeout:
 		f.code, f.hint = exitUnreachable, "Nothing was done; try again."
 	}

@@ -77,7 +77,7 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 // resendable adds to an unknown outcome how to make sure of it.
 func resendable(err error, id string, same bool) error {
 	var f *failure
-	if !errors.As(err, &f) || f.code != exitUnreachable || !strings.Contains(f.hint, "may") || !same {
+	if !errors.As(err, &f) || !f.unknown || !same {
 		return err
 	}
 	f.hint += fmt.Sprintf(" Send it again with --id %s: that is safe, and says what became of it.", id)
@@ -142,6 +142,14 @@ func describeHold(h control.Hold) string {
 	return text
 }
 
+// changeless says what it means that a signal changed nothing, for the types that are
+// meant to change something. What the others say holds all the same.
+var changeless = map[signals.Type]string{
+	signals.TypeRelease: "nothing held it that this ends",
+	signals.TypeLift:    "nothing was in force that this lifts",
+	signals.TypeRisk:    "its risk is as it was: what others say of it, or what you said before, weighs as much or more",
+}
+
 // judgeResults warns of signals that were accepted and did not do what they were meant
 // to, which is exit code 3.
 func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsResponse) error {
@@ -150,6 +158,14 @@ func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsRes
 		kind := signals.TypeRegister
 		if i < len(drafts) {
 			kind = drafts[i].kind
+		}
+		if len(result.Entities) == 0 {
+			effective = false
+			text := strings.ReplaceAll(result.Outcome, "_", " ")
+			if result.Detail != "" {
+				text += ": " + result.Detail
+			}
+			fmt.Fprintf(a.stderr, "warning: the signal %s had no effect: %s\n", printable(result.ID), printable(text))
 		}
 		for _, e := range result.Entities {
 			switch {
@@ -169,6 +185,9 @@ func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsRes
 				if slices.ContainsFunc(e.Holds, func(h control.Hold) bool { return h.Type == "quarantine" }) {
 					fmt.Fprintln(a.stderr, "Another source holds it. With --all-sources you release it from all, where you may overrule them.")
 				}
+			case e.Outcome == "no_change" && changeless[kind] != "":
+				effective = false
+				fmt.Fprintf(a.stderr, "warning: %s: %s\n", printable(e.Ref), changeless[kind])
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -98,6 +99,19 @@ func TestMediaTypesOfBodies(t *testing.T) {
 		}
 		if got := w.send(r); got.status != c.status {
 			t.Errorf("%q %q: %d, want %d", c.contentType, c.encoding, got.status, c.status)
+		}
+	}
+}
+
+// A defect after the commit must not read as a refusal before it.
+func TestADefectOfACommittingRouteIsAnUnknownOutcome(t *testing.T) {
+	w := newWorld(t)
+	for commits, code := range map[bool]string{true: CodeUnknownOutcome, false: CodeInternal} {
+		got := httptest.NewRecorder()
+		c := &call{w: &answerWriter{ResponseWriter: got}, r: httptest.NewRequest("POST", "/v1/signals", nil)}
+		w.server.conclude(c, &route{method: "POST", path: "/v1/signals", commits: commits}, errors.New("a defect"), 0)
+		if !strings.Contains(got.Body.String(), `"`+code+`"`) {
+			t.Errorf("commits %v: %s", commits, got.Body)
 		}
 	}
 }

@@ -115,7 +115,11 @@ func (s *Server) recovered(c *call, route *route, p any) error {
 func (s *Server) conclude(c *call, route *route, err error, took time.Duration) {
 	var p *problem
 	if err != nil {
-		if !errors.As(err, &p) {
+		switch known := errors.As(err, &p); {
+		case known:
+		case route != nil && route.commits:
+			p = unknownOutcome().because(err)
+		default:
 			p = fail(http.StatusInternalServerError, CodeInternal, "a defect in Vigil; it is in the log").because(err)
 		}
 		if c.w.status != 0 {

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"vigil/server/control"
+	"vigil/signals"
+)
+
+// TestACommandSaysNothingWasDoneOnlyWhereThatIsKnown: who believes it does not send again.
+func TestACommandSaysNothingWasDoneOnlyWhereThatIsKnown(t *testing.T) {
+	for _, c := range []struct {
+		status  int
+		body    string
+		method  string
+		unknown bool
+	}{
+		{500, `{"code":"internal_error"}`, "POST", true},
+		{500, `{"code":"internal_error"}`, "GET", false},
+		{504, `{"code":"unknown_outcome"}`, "POST", true},
+		{503, `{"code":"unavailable"}`, "POST", false},
+		{429, `{"code":"busy"}`, "POST", false},
+		{502, `<html>`, "POST", true},
+		{502, `<html>`, "GET", false},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.status)
+			_, _ = w.Write([]byte(c.body))
+		}))
+		a := &app{stderr: &bytes.Buffer{}}
+		cl, err := a.dial(&connection{Timeout: "10s"}, server.URL)
+		must(t, err)
+		got, err := cl.call(context.Background(), c.method, "/v1/signals", nil)
+		must(t, err)
+		var f *failure
+		if err := cl.decode(got, nil); !errors.As(err, &f) || f.code != exitUnreachable || f.unknown != c.unknown {
+			t.Errorf("%s %d %s: %+v", c.method, c.status, c.body, f)
+		} else if resent := strings.Contains(resendable(err, "S-1", true).(*failure).hint, "--id S-1"); resent != c.unknown || c.unknown && strings.Contains(f.hint, "Nothing") {
+			t.Errorf("%s %d %s: %s", c.method, c.status, c.body, f.hint)
+		}
+		server.Close()
+	}
+}
+
+func TestExitCodeSaysWhetherASignalDidWhatItWasFor(t *testing.T) {
+	held := []control.Hold{{Type: "quarantine", Source: "client:me"}}
+	for _, c := range []struct {
+		name   string
+		kind   signals.Type
+		result control.SignalResult
+		code   int // of the exit
+		says   string
+	}{
+		{"applied", signals.TypeQuarantine, entityResult("applied", held), 0, ""},
+		{"quarantined again", signals.TypeQuarantine, entityResult("no_change", held), 0, ""},
+		{"registered again", signals.TypeRegister, entityResult("no_change", nil), 0, ""},
+		{"sent again", signals.TypeRelease, entityResult("duplicate", nil), 0, ""},
+		{"not held", signals.TypeRelease, entityResult("no_change", nil), exitNoEffect, "nothing held it"},
+		{"below another's risk", signals.TypeRisk, entityResult("no_change", nil), exitNoEffect, "its risk is as it was"},
+		{"nothing to lift", signals.TypeLift, entityResult("no_change", nil), exitNoEffect, "nothing was in force"},
+		{"still held", signals.TypeRelease, entityResult("applied", held), exitNoEffect, "still held"},
+		{"no entities", signals.TypeQuarantine, control.SignalResult{ID: "S", Outcome: "no_change", Detail: "it names none"}, exitNoEffect, "it names none"},
+	} {
+		var said bytes.Buffer
+		a := &app{stderr: &said}
+		err := a.judgeResults(&signalFlags{}, []draft{{kind: c.kind}}, &control.SignalsResponse{Results: []control.SignalResult{c.result}})
+		if code := a.report(err); code != c.code || !strings.Contains(said.String(), c.says) || (c.says == "") != (said.Len() == 0) {
+			t.Errorf("%s: exit %d, want %d; %s", c.name, code, c.code, &said)
+		}
+	}
+}
+
+func entityResult(outcome string, holds []control.Hold) control.SignalResult {
+	return control.SignalResult{ID: "S", Outcome: outcome, Entities: []control.SignalEntity{{Ref: "agent:b", Outcome: outcome, Known: true, Holds: holds}}}
+}
