@@ -14,6 +14,7 @@ import (
 	"vigil/engine"
 	"vigil/identity"
 	"vigil/server/credential"
+	"vigil/server/decision"
 )
 
 // config is everything that `serve` can be told. It is made in three layers: one YAML
@@ -24,9 +25,13 @@ type config struct {
 	Rules   rulesConfig
 	Log     struct{ Kind string } // "journal" is the only kind so far
 
-	Decision    portConfig
-	MaxBody     int64         // bytes of a request to the decision port
-	Drain       time.Duration // how long a stopping process goes on answering
+	Decision portConfig
+	MaxBody  int64 // bytes of a request to the decision port
+	// MaxConnections bounds the connections to the decision port; MaxPerAddress those of
+	// one IP address, 0 being any number.
+	MaxConnections, MaxPerAddress int
+
+	Drain       time.Duration // how long a stopping process goes on deciding while it is not ready
 	Unavailable string        // "error": 503 when no decision can be made; "deny": 200 with decision false
 	PublicURL   string        // https URL of the decision port in its metadata; "" for that of the request
 	Anonymous   string        // who may ask for decisions without a credential: "loopback" or "none"
@@ -83,8 +88,11 @@ const (
 
 func defaultConfig(env environment) *config {
 	c := &config{
-		DataDir:      defaultDataDir(env),
-		MaxBody:      64 << 10,
+		DataDir: defaultDataDir(env),
+		MaxBody: 64 << 10,
+
+		MaxConnections: decision.DefaultConnections,
+
 		Drain:        5 * time.Second,
 		Unavailable:  "error",
 		Anonymous:    "loopback",

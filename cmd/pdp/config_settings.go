@@ -47,6 +47,8 @@ var settings = []setting{
 	{path: "decision.tls.key", file: true, set: func(c *config, v string) error { return words(&c.Decision.TLS.Key, v) }},
 	{path: "decision.tls.client_ca", file: true, set: func(c *config, v string) error { return words(&c.Decision.TLS.ClientCA, v) }},
 	{path: "decision.max_body", set: func(c *config, v string) error { return size(&c.MaxBody, v, 1<<10, 16<<20) }},
+	{path: "decision.max_connections", set: func(c *config, v string) error { return integer(&c.MaxConnections, v, 1, 1_000_000) }},
+	{path: "decision.max_connections_per_address", set: func(c *config, v string) error { return integer(&c.MaxPerAddress, v, 0, 1_000_000) }},
 	{path: "decision.drain", set: func(c *config, v string) error { return duration(&c.Drain, v, 0, 10*time.Minute) }},
 	{path: "decision.unavailable", set: func(c *config, v string) error { return oneOf(&c.Unavailable, v, "error", "deny") }},
 	{path: "decision.anonymous", set: func(c *config, v string) error { return oneOf(&c.Anonymous, v, "loopback", "none") }},

@@ -111,7 +111,7 @@ func TestEverySettingHasOneMeaningInEveryLayer(t *testing.T) {
 	values := map[string]string{
 		"data_dir": "/d", "rules.dir": "/r", "rules.watch": "true", "rules.require_seal": "true", "log.kind": "journal",
 		"decision.listen": "127.0.0.1:9", "decision.insecure": "false", "decision.tls.cert": "/c", "decision.tls.key": "/k",
-		"decision.tls.client_ca": "/a", "decision.max_body": "2MiB", "decision.drain": "1m", "decision.unavailable": "deny",
+		"decision.tls.client_ca": "/a", "decision.max_body": "2MiB", "decision.max_connections": "77", "decision.max_connections_per_address": "3", "decision.drain": "1m", "decision.unavailable": "deny",
 		"decision.anonymous": "none", "decision.hosts": "a.example,b.example", "decision.public_url": "https://a.example",
 		"control.listen": "127.0.0.1:10", "control.insecure": "false", "control.tls.cert": "/c", "control.tls.key": "/k",
 		"control.tls.client_ca": "/a", "control.pprof": "true", "control.hosts": "c.example", "cache": "off", "cache_entries": "99",

@@ -50,6 +50,9 @@ type node struct {
 	// for each request. It becomes nil after the view has caught up and the engine was
 	// given its rules and records: whoever loads nil finds them there.
 	notReady atomic.Pointer[error]
+	// draining makes the control port say not ready, while decisions go on. The decision
+	// port knows it by itself.
+	draining atomic.Bool
 
 	// posture is set once, before the first Use; guarded by using with every Use, so
 	// that rules and records always come together.
@@ -155,10 +158,11 @@ func (n *node) start(f func()) {
 	}()
 }
 
-// fail ends the node with err. Only the first counts.
+// fail ends the node with err, a fault of what runs and not of what was given. Only the
+// first counts.
 func (n *node) fail(err error) {
 	select {
-	case n.failed <- err:
+	case n.failed <- &failure{code: exitUnreachable, err: err}:
 	default:
 	}
 }
@@ -266,6 +270,7 @@ func (n *node) furnish() error {
 	n.control.Attach(control.Parts{
 		Intake: n.intake, Posture: n.posture, Engine: n.engine, CacheMode: n.cfg.Cache,
 		Rules: n.rules, Recent: n.ring, Feed: n.feed, Snapshot: n.store.writeSnapshot,
+		Journal: n.journalCounts,
 	})
 	return nil
 }
@@ -283,10 +288,10 @@ func (n *node) plant(ctx context.Context, name string, batch []byte) error {
 	return nil
 }
 
-// stop ends the ports: readiness first, so that load balancers turn away; then decisions;
-// signals last, for a revocation must be taken as long as anything is decided.
+// stop ends the ports: readiness first, so that load balancers turn away while decisions
+// go on; then, after n.cfg.Drain, decisions; signals last, for a revocation must be taken as long as anything is decided.
 func (n *node) stop() {
-	n.setReady(errDraining)
+	n.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Drain+stopTime)
 	defer cancel()
 	if err := n.decision.Shutdown(ctx); err != nil {

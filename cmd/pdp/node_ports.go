@@ -23,7 +23,9 @@ import (
 type ports struct {
 	decision, control       net.Listener
 	decisionTLS, controlTLS *tls.Config // nil for none
-	tokenFiles              []string    // of the local token
+	// How many connections each takes.
+	decisionMost, controlMost int
+	tokenFiles                []string // of the local token
 }
 
 // linesQueue bounds the decision log lines that wait to be written.
@@ -37,6 +39,11 @@ func (n *node) openPorts() (err error) {
 			n.closePorts()
 		}
 	}()
+	var warnings []string
+	n.ports.decisionMost, n.ports.controlMost, warnings = n.cfg.connectionLimits(descriptors())
+	for _, w := range warnings {
+		n.log.Warn(w)
+	}
 	n.ports.decision, n.ports.decisionTLS, err = n.listen("decision", &n.cfg.Decision)
 	if err != nil {
 		return err
@@ -99,7 +106,10 @@ func (n *node) decisionConfig() decision.Config {
 		},
 		AtLeast: n.feed, Now: n.now, Recent: n.ring, Log: n.lines, Logger: n.log,
 		Unavailable: unavailable, Hosts: n.cfg.Decision.Hosts, PublicURL: n.cfg.PublicURL,
-		Drain: n.cfg.Drain, Limits: decision.Limits{Body: int(n.cfg.MaxBody)},
+		Drain: n.cfg.Drain,
+		Limits: decision.Limits{
+			Body: int(n.cfg.MaxBody), Connections: n.ports.decisionMost, PerAddress: n.cfg.MaxPerAddress,
+		},
 	}
 }
 
@@ -109,12 +119,17 @@ func (n *node) controlConfig() control.Config {
 		Principal: n.cfg.Principal.Principal, Decisions: n.decisionCounts,
 		Build: control.Build{Version: version(), Revision: revision(), GoVersion: runtime.Version()},
 		Log:   n.log, TLS: n.ports.controlTLS, Hosts: n.cfg.Control.Hosts, Pprof: n.cfg.Pprof,
+		Limits: control.Limits{Connections: n.ports.controlMost},
 	}
 }
 
 func (n *node) readiness() control.Readiness {
 	r := control.Readiness{Ready: true, Degraded: n.degraded()}
-	if err := n.ready(); err != nil {
+	err := n.ready()
+	if err == nil && n.draining.Load() {
+		err = errDraining
+	}
+	if err != nil {
 		r.Ready, r.Reasons = false, []string{err.Error()}
 	}
 	return r
@@ -136,7 +151,9 @@ func (n *node) decisionCounts() control.DecisionCounts {
 		RuleErrors: stats.RuleErrors,
 		Observed:   map[control.ObservationLabel]uint64{},
 		LogDropped: n.lines.Dropped(),
-		Duration:   control.Histogram{Sum: stats.Duration.Seconds(), Buckets: map[float64]uint64{}},
+		Responses:  stats.Responses, Unavailable: stats.Unavailable, Overloaded: stats.Overloaded, Panics: stats.Panics,
+		Connections: stats.Connections, InFlight: stats.InFlight, Waiting: stats.Waiting,
+		Duration: control.Histogram{Sum: stats.Duration.Seconds(), Buckets: map[float64]uint64{}},
 	}
 	for effect := range stats.Decisions {
 		for class, count := range stats.Decisions[effect] {
@@ -157,6 +174,15 @@ func (n *node) decisionCounts() control.DecisionCounts {
 	return out
 }
 
+// journalCounts is how the log does, in the words of the metrics.
+func (n *node) journalCounts() control.JournalCounts {
+	stats := n.store.journal.Stats()
+	return control.JournalCounts{
+		Segments: stats.Segments, Bytes: stats.Bytes, Failures: stats.Failures,
+		LastSync: stats.LastSync, LongestSync: stats.LongestSync, Pending: stats.PendingRecords,
+	}
+}
+
 // servePorts answers on both ports until they are shut down. A port that ends by itself
 // ends the node.
 func (n *node) servePorts() {
@@ -173,7 +199,7 @@ func (n *node) servePorts() {
 		}
 		return n.decision.Serve(n.ports.decision)
 	})
-	serve("control", func() error { return n.control.Serve(n.ports.control) })
+	serve("control", func() error { return n.control.Serve(decision.Patient(n.ports.control, n.log)) })
 }
 
 // closePorts closes what openPorts opened and stop has not shut down.

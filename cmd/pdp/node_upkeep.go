@@ -47,14 +47,10 @@ func (n *node) maintain(ctx context.Context) {
 // followClock stops decisions while now is too far ahead of the wall clock.
 func (n *node) followClock() {
 	was, is := n.ready(), n.clock.Err()
-	if was == errDraining || (was == nil) == (is == nil) {
+	if (was == nil) == (is == nil) {
 		return
 	}
-	// A node that begins to drain meanwhile stays so.
-	old := n.notReady.Load()
-	if *old == errDraining || !n.notReady.CompareAndSwap(old, &is) {
-		return
-	}
+	n.setReady(is)
 	if is != nil {
 		n.log.Error("no decisions", "error", is)
 	} else {

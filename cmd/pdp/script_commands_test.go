@@ -20,6 +20,8 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"signal": signalInScript,
 	"ended":  endedInScript,
 	"http":   httpInScript,
+
+	"unready": unreadyInScript,
 }
 
 // exits CODE COMMAND...: the command must end with this exit code.

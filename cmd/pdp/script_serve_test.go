@@ -179,3 +179,17 @@ func httpInScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("http.out"), append(out.Bytes(), '\n'), 0o600))
 }
+
+// unready decision|control: waits until /readyz of a port answers 503.
+func unreadyInScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unready decision|control")
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		httpInScript(ts, false, []string{"GET", args[0], "/readyz"})
+		if strings.HasPrefix(ts.ReadFile("http.out"), "503 ") {
+			return
+		}
+	}
+	ts.Fatalf("%s stays ready", args[0])
+}

@@ -81,7 +81,7 @@ type Clients interface {
 
 // Parts are the rooms behind the port. They may come later than the port itself, which
 // then answers health and status and nothing else (see Server.Attach). All are required
-// but Snapshot.
+// but Snapshot and Journal.
 type Parts struct {
 	Intake  Intake
 	Posture Posture
@@ -93,6 +93,8 @@ type Parts struct {
 	Feed      Feed
 	// Snapshot writes what a peer or a backup needs to start from here. Nil: there is none.
 	Snapshot func(ctx context.Context, w io.Writer) error
+	// Journal counts what the embedded signal log did. Nil: there is none.
+	Journal func() JournalCounts
 }
 
 // Intake is signals.Intake.
@@ -181,6 +183,23 @@ type DecisionCounts struct {
 	Observed   map[ObservationLabel]uint64 // by rule and effect
 	Duration   Histogram                   // seconds per request
 	LogDropped uint64                      // lines of the decision log that were left out
+
+	Responses   map[int]uint64 // by HTTP status, 0 being any other
+	Unavailable uint64         // requests that came while there could be no decision
+	Overloaded  uint64         // of them, those that there was no place for
+	Panics      uint64
+
+	Connections, InFlight, Waiting int // now
+}
+
+// JournalCounts is how the embedded signal log does.
+type JournalCounts struct {
+	Segments    int
+	Bytes       int64
+	Failures    uint64 // groups, segments and watermarks that could not be written
+	LastSync    time.Duration
+	LongestSync time.Duration
+	Pending     int // records that wait to be durable
 }
 
 // DecisionLabel labels a counter of decisions.

@@ -95,6 +95,19 @@ func collectDecisions(counts DecisionCounts, out chan<- prometheus.Metric, sampl
 		sample(observed, float64(n), strings.ToValidUTF8(label.Rule, "?"), label.Effect.String())
 	}
 	sample(logDropped, float64(counts.LogDropped))
+	for status, n := range counts.Responses {
+		label := "other"
+		if status != 0 {
+			label = strconv.Itoa(status)
+		}
+		sample(responses, float64(n), label)
+	}
+	sample(unavailable, float64(counts.Unavailable))
+	sample(overloaded, float64(counts.Overloaded))
+	sample(decisionPanics, float64(counts.Panics))
+	sample(connectionsNow, float64(counts.Connections))
+	sample(inFlight, float64(counts.InFlight))
+	sample(waiting, float64(counts.Waiting))
 	out <- prometheus.MustNewConstHistogram(duration.desc, counts.Duration.Count, counts.Duration.Sum, counts.Duration.Buckets)
 }
 
@@ -128,6 +141,16 @@ func collectParts(parts *Parts, now authz.Instant, sample func(*family, float64,
 	sample(lastReload, oneIf(state.Err == nil))
 	sample(lastReloadTime, float64(state.Tried)/1e9)
 	sample(lastGood, oneIf(state.LastGood))
+
+	if parts.Journal != nil {
+		j := parts.Journal()
+		sample(journalSegments, float64(j.Segments))
+		sample(journalBytes, float64(j.Bytes))
+		sample(journalFailures, float64(j.Failures))
+		sample(journalLastSync, j.LastSync.Seconds())
+		sample(journalLongestSync, j.LongestSync.Seconds())
+		sample(journalPending, float64(j.Pending))
+	}
 
 	sample(recentKept, float64(parts.Recent.Remembered()))
 	sample(recentDropped, float64(parts.Recent.Dropped()))
@@ -169,7 +192,7 @@ var (
 	signalsSeen     = counter("vigil_signals_total", "Signals applied, by type, source and outcome.", "type", "source", "outcome")
 	deadLetters     = counter("vigil_dead_letters_total", "Records of the log that could not be applied.")
 	feedAge         = gauge("vigil_feed_age_seconds", "How old the view of the signals is.")
-	feedBroken      = gauge("vigil_feed_broken", "1 when the feed of signals has stopped for good.")
+	feedBroken      = gauge("vigil_feed_broken", "1 while the feed of signals is broken. It is tried again; the log says why.")
 	feedCaughtUp    = gauge("vigil_feed_caught_up", "1 since everything in the log at the start was applied.")
 	feedPosition    = gauge("vigil_feed_position", "Next offset to read.", "partition")
 	logHealthy      = gauge("vigil_log_healthy", "1 while the signal log takes signals.")
@@ -181,4 +204,19 @@ var (
 	recentKept      = gauge("vigil_recent_decisions", "Decisions remembered for explain.")
 	recentDropped   = counter("vigil_recent_decisions_dropped_total", "Decisions that were to be remembered and were not.")
 	logDropped      = counter("vigil_decision_log_dropped_total", "Decision log lines that could not be written in time.")
+
+	responses      = counter("vigil_decision_responses_total", "Answers of the decision port, by HTTP status, also those that carry no decision.", "status")
+	unavailable    = counter("vigil_decision_unavailable_total", "Requests for decisions that came while none could be made.")
+	overloaded     = counter("vigil_decision_overloaded_total", "Requests for decisions that there was no place for; they are unavailable ones too.")
+	decisionPanics = counter("vigil_decision_panics_total", "Defects that a request to the decision port met.")
+	connectionsNow = gauge("vigil_decision_connections", "Open connections to the decision port.")
+	inFlight       = gauge("vigil_decision_in_flight", "Requests for decisions at work.")
+	waiting        = gauge("vigil_decision_waiting", "Of them, those that wait for Vigil-At-Least.")
+
+	journalSegments    = gauge("vigil_journal_segments", "Files of the signal log.")
+	journalBytes       = gauge("vigil_journal_bytes", "Size of the signal log.")
+	journalFailures    = counter("vigil_journal_failures_total", "Writes of the signal log that failed.")
+	journalLastSync    = gauge("vigil_journal_last_sync_seconds", "How long the last group of signals took to be durable.")
+	journalLongestSync = gauge("vigil_journal_longest_sync_seconds", "How long the slowest group since the start took to be durable.")
+	journalPending     = gauge("vigil_journal_pending_records", "Signals that wait to be durable.")
 )

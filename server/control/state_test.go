@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"vigil/authz"
 	"vigil/signals"
@@ -162,7 +163,11 @@ func TestReadiness(t *testing.T) {
 
 // TestMetricNamesAreThoseOfTheDocument: dashboards and alerts stand on them.
 func TestMetricNamesStay(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(_ *Config, p *Parts) {
+		p.Journal = func() JournalCounts {
+			return JournalCounts{Segments: 2, Bytes: 99, Failures: 1, LastSync: time.Millisecond, LongestSync: time.Second, Pending: 8}
+		}
+	})
 	w.push(soarToken, signal("register", "agent:invoice-agent", register))
 	w.push(soarToken, signal("quarantine", "agent:b", ""))
 	w.counts = DecisionCounts{
@@ -170,6 +175,8 @@ func TestMetricNamesStay(t *testing.T) {
 		RuleErrors: map[string]uint64{"pay-small": 1},
 		Observed:   map[ObservationLabel]uint64{{"watch-large", authz.Deny}: 3},
 		Duration:   Histogram{Count: 3, Sum: 0.5, Buckets: map[float64]uint64{0.1: 2, 1: 3}},
+		Responses:  map[int]uint64{401: 4, 0: 1}, Unavailable: 6, Overloaded: 5, Panics: 2,
+		Connections: 7, InFlight: 3, Waiting: 1,
 	}
 	got := w.get("/metrics", kimToken).want(200)
 	for _, line := range []string{
@@ -184,6 +191,11 @@ func TestMetricNamesStay(t *testing.T) {
 		`vigil_entities{kind="agent"} 2`, `vigil_entities_held{kind="agent"} 1`, `vigil_entities{kind="user"} 0`,
 		`vigil_rules_last_reload_successful 1`,
 		`vigil_build_info{go_version="go1.26",revision="abc",version="1.2.3"} 1`,
+		`vigil_decision_responses_total{status="401"} 4`, `vigil_decision_responses_total{status="other"} 1`,
+		`vigil_decision_unavailable_total 6`, `vigil_decision_overloaded_total 5`, `vigil_decision_panics_total 2`,
+		`vigil_decision_connections 7`, `vigil_decision_in_flight 3`, `vigil_decision_waiting 1`,
+		`vigil_journal_segments 2`, `vigil_journal_bytes 99`, `vigil_journal_failures_total 1`, `vigil_journal_pending_records 8`,
+		`vigil_journal_last_sync_seconds 0.001`, `vigil_journal_longest_sync_seconds 1`,
 		`vigil_ready 1`, `vigil_log_healthy 1`, `vigil_recent_decisions 0`, `vigil_decision_log_dropped_total 0`,
 	} {
 		if !strings.Contains(got.body, line+"\n") {
