@@ -187,9 +187,9 @@ func (s *connections) closeAll(onlyUnused bool) {
 			all = append(all, c)
 		}
 	}
-	s.mu.Unlock() // Close takes it
+	s.mu.Unlock() // drop takes it
 	for _, c := range all {
-		c.Close()
+		drop(c)
 	}
 }
 
