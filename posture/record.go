@@ -89,3 +89,6 @@ func (r *Record) Registered() *Registered {
 	}
 	return nil
 }
+
+// Size is what a record takes while nothing else refers to it, in bytes, about.
+func (r *Record) Size() int { return 400 + len(r.eff.facts) }

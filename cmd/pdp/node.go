@@ -71,6 +71,7 @@ var (
 
 func newNode(cfg *config, a *app) *node {
 	n := &node{cfg: cfg, app: a, log: newLogger(&cfg.Logging, a.stderr), failed: make(chan error, 1)}
+	n.ring = recent.NewRing(recent.RingConfig{Record: n.record})
 	n.feed = &feed{kind: cfg.Log.Kind, logger: n.log}
 	n.setReady(errStarting)
 	for _, w := range cfg.warnings() {
@@ -233,6 +234,7 @@ func (n *node) use(set *rules.Set) {
 	if n.posture != nil {
 		n.engine.Use(set, n.posture)
 	}
+	n.ring.InUse(set.Digest())
 }
 
 // useStore is use for the records.

@@ -59,7 +59,6 @@ func (n *node) openPorts() (err error) {
 	if err != nil {
 		return &failure{code: exitInput, err: err}
 	}
-	n.ring = recent.NewRing(recent.RingConfig{Record: n.record})
 	n.lines = recent.NewLog(n.log, mode, linesQueue)
 	if n.decision, err = decision.New(n.decisionConfig()); err != nil {
 		return &failure{code: exitInput, err: err}

@@ -100,7 +100,7 @@ func explainEntry(e Engine, known *recent.Entry) *ExplainResponse {
 			then = e.ExplainAgain(evidence, &known.Caller, known.Request, known.Principal)
 			then.Answer.AsOf, then.Answer.At = known.Answer.AsOf, known.Answer.At
 		} else {
-			note = "Nothing was kept of what the decision was made from."
+			note = "What the decision was made from is no longer kept: the rules have changed several times since."
 		}
 	}
 	out := explanationOf(then, known.Tenant)

@@ -33,8 +33,17 @@ type Ring struct {
 	shelves atomic.Pointer[map[string]*shelf]
 	adding  sync.Mutex
 
+	// inUse are the digests of the newest rule sets, newest last; nil while none was
+	// named. InUse stores it before it locks a shelf, and put loads it under that lock: no
+	// entry keeps the evidence of an older set.
+	inUse atomic.Pointer[[]string]
+
 	dropped atomic.Uint64 // statistics only; orders nothing
 }
+
+// maxSets bounds the rule sets whose decisions can be explained as they were made.
+// Evidence keeps its whole rule set, which no entry's size counts.
+const maxSets = 4
 
 // shelf is what is remembered of one tenant.
 type shelf struct {
@@ -78,6 +87,37 @@ func NewRing(cfg RingConfig) *Ring {
 	r := &Ring{cfg: cfg, seed: maphash.MakeSeed(), prefix: hex.EncodeToString(random[:])}
 	r.shelves.Store(&map[string]*shelf{})
 	return r
+}
+
+// InUse says that the rule set with that digest decides from now on. The evidence of all
+// but the newest four sets is let go of: their decisions stay, and cannot be explained
+// again. It waits for the shelves; it is not for the hot path. One call at a time.
+func (r *Ring) InUse(digest string) {
+	var sets []string
+	if old := r.inUse.Load(); old != nil {
+		sets = slices.DeleteFunc(slices.Clone(*old), func(d string) bool { return d == digest })
+	}
+	sets = append(sets, digest)
+	sets = sets[max(0, len(sets)-maxSets):]
+	r.inUse.Store(&sets)
+	for _, s := range *r.shelves.Load() {
+		s.mu.Lock()
+		for k := s.mu.newest; k != nil; k = k.older {
+			r.letGo(k)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// letGo drops the evidence of an older rule set. The shelf is locked.
+func (r *Ring) letGo(k *kept) {
+	sets, d := r.inUse.Load(), k.entry.Answer.Decision
+	if sets == nil || d.Evidence == nil || slices.Contains(*sets, d.Bundle) {
+		return
+	}
+	without := *d // the decision itself is shared and never changed
+	without.Evidence = nil
+	k.entry.Answer.Decision = &without
 }
 
 // Add remembers e unless it is an allow. It never waits: where that would be needed, e
@@ -203,8 +243,8 @@ func (r *Ring) keep(e *Event, hash uint64) *kept {
 	k.entry.Records = make([]Reading, len(refs))
 	for i, ref := range refs {
 		k.entry.Records[i] = Reading{Ref: ref, Record: r.cfg.Record(ref.In(k.entry.Tenant))}
-		if k.entry.Records[i].Record != nil {
-			k.size += 400 // a record that nobody else refers to any more
+		if record := k.entry.Records[i].Record; record != nil {
+			k.size += record.Size() // nobody else may refer to it any more
 		}
 	}
 	k.size += size + 48*len(refs)
@@ -216,6 +256,7 @@ func (s *shelf) put(r *Ring, k *kept) {
 	if other := s.mu.byKey[k.hash]; other != nil {
 		s.forget(other) // another key with the same hash
 	}
+	r.letGo(k)
 	s.link(k)
 	k.entry.ID = r.prefix + "-" + strconv.FormatUint(k.entry.Cursor, 36)
 	s.mu.byKey[k.hash], s.mu.byID[k.entry.ID] = k, k

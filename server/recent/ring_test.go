@@ -136,6 +136,39 @@ func TestBytesPerTenantHold(t *testing.T) {
 	}
 }
 
+// Evidence keeps a whole rule set: what remembers it must not keep one for each reload.
+func TestEvidenceOfOldRuleSetsIsLetGo(t *testing.T) {
+	r := NewRing(RingConfig{})
+	with := func(set int) *Event {
+		e := denied("bot", "pay", fmt.Sprint(set), authz.Instant(set))
+		e.Answer.Decision.Bundle, e.Answer.Decision.Evidence = fmt.Sprint("sha256:", set), new(int)
+		return e
+	}
+	shared := with(0)
+	r.InUse("sha256:0")
+	r.Add(shared)
+	for set := 1; set <= 6; set++ {
+		r.InUse(fmt.Sprint("sha256:", set))
+		r.Add(with(set))
+	}
+	late := with(1) // decided before the reload, remembered after it
+	late.Request.Resource.ID = "late"
+	r.Add(late)
+	var kept []string
+	entries := r.Query(Query{Tenant: "default"})
+	for _, e := range entries {
+		if e.Answer.Evidence != nil {
+			kept = append(kept, e.Answer.Bundle)
+		}
+	}
+	if got := strings.Join(kept, " "); len(entries) != 8 || got != "sha256:6 sha256:5 sha256:4 sha256:3" {
+		t.Errorf("of %d entries, evidence of %s", len(entries), got)
+	}
+	if shared.Answer.Evidence == nil {
+		t.Error("a shared decision was changed")
+	}
+}
+
 // Requests alias a buffer that the server uses again at once.
 func TestEntriesOutliveTheBodyTheyCameIn(t *testing.T) {
 	body := []byte("bot|pay|inv-1|kim|s-1|DE-1|iban|payment|user|acme|envoy|r-1|v1.x")
