@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"vigil/server/credential"
 )
 
 // Without configured clients, serve makes one token, for the user who runs it. It is
@@ -48,23 +50,44 @@ func tokenFileFor(dir, address string) string {
 	return filepath.Join(dir, name+".token")
 }
 
-// writeLocalToken leaves token in the data folder and the runtime folder and gives the
-// files that it wrote. Not having a runtime folder is no error: the file in the data
-// folder can be named with --token-file.
-func writeLocalToken(env environment, dataDir string, address net.Addr, token string) ([]string, error) {
+// leaveLocalToken makes a token, leaves it in the data folder and the runtime folder, and
+// gives the files that hold it. One of them is enough: the one in the data folder can be
+// named with --token-file. Where neither can be written, as on a full disk, a token that
+// an earlier process left in the data folder is used again.
+func leaveLocalToken(env environment, dataDir string, address net.Addr) (token string, files []string, err error) {
+	token = credential.NewToken()
 	first := filepath.Join(dataDir, localTokenName)
-	if err := writePrivate(first, token); err != nil {
-		return nil, err
+	if err = writePrivate(first, token); err == nil {
+		files = append(files, first)
 	}
-	written := []string{first}
-	dir := runtimeDir(env)
-	if !privateDir(dir) {
-		return written, nil
+	if dir := runtimeDir(env); privateDir(dir) {
+		if second := tokenFileFor(dir, reachable(address)); writePrivate(second, token) == nil {
+			files = append(files, second)
+		}
 	}
-	if second := tokenFileFor(dir, reachable(address)); writePrivate(second, token) == nil {
-		written = append(written, second)
+	if err == nil || len(files) > 0 {
+		return token, files, nil
 	}
-	return written, nil
+	if checkPrivate(first) == nil {
+		if old, readErr := readToken(first); readErr == nil && len(old) == len(token) {
+			return old, []string{first}, nil
+		}
+	}
+	return "", nil, err
+}
+
+var errNoToken = errors.New("it does not hold one token in one line")
+
+func readToken(name string) (string, error) {
+	data, err := readBounded(name, 4096)
+	if err != nil {
+		return "", errors.New(plainOSError(err))
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", errNoToken
+	}
+	return token, nil
 }
 
 // privateDir makes a folder for this user alone, and reports whether it is that.
@@ -127,13 +150,9 @@ func checkPrivate(name string) error {
 // another machine.
 func (a *app) findToken(c *connection, target string) (token, found string, err error) {
 	if c.TokenFile != "" {
-		data, err := readBounded(c.TokenFile, 4096)
+		token, err := readToken(c.TokenFile)
 		if err != nil {
-			return "", "", badInput("--token-file: %s: %s", c.TokenFile, plainOSError(err))
-		}
-		token := strings.TrimSpace(string(data))
-		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return "", "", badInput("--token-file: %s does not hold one token in one line", c.TokenFile)
+			return "", "", badInput("--token-file: %s: %s", c.TokenFile, err)
 		}
 		return token, c.TokenFile, nil
 	}

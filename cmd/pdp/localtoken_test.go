@@ -11,7 +11,7 @@ import (
 func TestLocalTokenIsFoundOnlyForItsPortAndOnlyWhenPrivate(t *testing.T) {
 	runtime, data := t.TempDir(), t.TempDir()
 	env := environment{"XDG_RUNTIME_DIR=" + runtime}
-	files, err := writeLocalToken(env, data, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7071}, "vgl_secret")
+	secret, files, err := leaveLocalToken(env, data, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7071})
 	must(t, err)
 	if len(files) != 2 {
 		t.Fatalf("written to %v", files)
@@ -32,9 +32,9 @@ func TestLocalTokenIsFoundOnlyForItsPortAndOnlyWhenPrivate(t *testing.T) {
 	}
 	const here = "http://127.0.0.1:7071"
 	for _, c := range []struct{ what, control, target, want string }{
-		{"the control port", here, here, "vgl_secret"},
-		{"by another name", "http://localhost:7071", "http://localhost:7071", "vgl_secret"},
-		{"the decision port beside it", here, "http://127.0.0.1:7070", "vgl_secret"},
+		{"the control port", here, here, secret},
+		{"by another name", "http://localhost:7071", "http://localhost:7071", secret},
+		{"the decision port beside it", here, "http://127.0.0.1:7070", secret},
 		{"another port", "http://127.0.0.1:7072", "http://127.0.0.1:7072", ""},
 		{"another machine", "http://192.0.2.1:7071", "http://192.0.2.1:7071", ""},
 		{"another machine's decision port", here, "http://pdp.example.com:7070", ""},
@@ -48,7 +48,7 @@ func TestLocalTokenIsFoundOnlyForItsPortAndOnlyWhenPrivate(t *testing.T) {
 	if got := find(here, here); got != "" {
 		t.Errorf("a token that others can read was used")
 	}
-	if !strings.Contains(errs.String(), "open to other users") || strings.Contains(errs.String(), "secret") {
+	if !strings.Contains(errs.String(), "open to other users") || strings.Contains(errs.String(), secret) {
 		t.Errorf("it said %q", errs.String())
 	}
 	must(t, os.Remove(files[1]))
@@ -56,6 +56,32 @@ func TestLocalTokenIsFoundOnlyForItsPortAndOnlyWhenPrivate(t *testing.T) {
 	if got := find(here, here); got != "" {
 		t.Errorf("a token behind a link was used")
 	}
+}
+
+// A full data folder must not keep an engine from starting: old signals are in it.
+func TestALocalTokenNeedsOneFolderOnly(t *testing.T) {
+	at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7071}
+	env := environment{"XDG_RUNTIME_DIR=" + t.TempDir()}
+	full := filepath.Join(t.TempDir(), "missing") // nothing can be written here
+	token, files, err := leaveLocalToken(env, full, at)
+	if err != nil || token == "" || len(files) != 1 {
+		t.Errorf("%v, %v", files, err)
+	}
+	if _, _, err := leaveLocalToken(nil, full, at); err == nil {
+		t.Error("a token that nobody can find")
+	}
+	if os.Getuid() == 0 {
+		t.Skip("root writes everywhere")
+	}
+	data := t.TempDir()
+	old, _, err := leaveLocalToken(nil, data, at)
+	must(t, err)
+	must(t, os.Chmod(data, 0o500))
+	token, files, err = leaveLocalToken(nil, data, at)
+	if err != nil || token != old || len(files) != 1 {
+		t.Errorf("the token of before: %v, %v", files, err)
+	}
+	must(t, os.Chmod(data, 0o700))
 }
 
 func TestTokenFileMustHoldOneToken(t *testing.T) {

@@ -316,6 +316,9 @@ func (n *node) degraded() []string {
 	case s.Err != nil:
 		all = append(all, "the last load of the rules failed; the old ones decide")
 	}
+	if n.rules.unkept.Load() != nil {
+		all = append(all, "no copy of the rules could be kept for a start that finds them broken")
+	}
 	return all
 }
 

@@ -246,8 +246,7 @@ func (n *node) openClients() error {
 	var agentless []string
 	if len(all) == 0 {
 		agentless = n.rules.State().Bundle.Agentless.Types
-		token := credential.NewToken()
-		files, err := writeLocalToken(n.app.env, n.cfg.DataDir, n.ports.control.Addr(), token)
+		token, files, err := leaveLocalToken(n.app.env, n.cfg.DataDir, n.ports.control.Addr())
 		if err != nil {
 			return &failure{code: exitInput, err: fmt.Errorf("the local token: %w", err)}
 		}

@@ -21,8 +21,8 @@ func (n *node) obeyHangups(ctx context.Context, hangup <-chan os.Signal) {
 	})
 }
 
-// maintain keeps house: readiness follows the clock, what has expired is forgotten, and
-// snapshots are taken.
+// maintain keeps house: readiness follows the clock, what has expired is forgotten, a
+// copy of the rules is kept, and snapshots are taken.
 func (n *node) maintain(ctx context.Context) {
 	second := time.NewTicker(time.Second)
 	prune := time.NewTicker(time.Minute)
@@ -38,6 +38,7 @@ func (n *node) maintain(ctx context.Context) {
 			n.followClock()
 		case <-prune.C:
 			n.posture.Prune(n.now())
+			n.rules.keepCopy()
 		case <-snapshot.C:
 			n.store.snapshot()
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +33,10 @@ type ruleKeeper struct {
 	loading sync.Mutex
 	// state is stored after its set was put in use.
 	state atomic.Pointer[control.RulesState]
+
+	// unkept is the bundle in use while no copy of it is kept. It is stored under loading
+	// and read without.
+	unkept atomic.Pointer[rules.Bundle]
 }
 
 // State gives what is known of the rule set in use. It is nil-safe before the first load.
@@ -151,7 +157,33 @@ func (k *ruleKeeper) put(bundle *rules.Bundle, set *rules.Set) {
 		}
 	}
 	// They decide already; a copy that cannot be kept only matters at the next start.
+	k.unkept.Store(nil)
 	if err := bundle.Save(k.lastGood); err != nil {
-		k.log.Error("no copy of the rules could be kept for a start that finds them broken", "error", err)
+		k.unkept.Store(bundle)
+		k.log.Error("no copy of the rules could be kept for a start that finds them broken; trying again", "error", err)
+	}
+}
+
+// keepCopy tries again to keep the copy that could not be kept, if there is one. When
+// that fails too, it drops the older copy: a start that finds the rules broken must not
+// decide by rules that were replaced long ago.
+func (k *ruleKeeper) keepCopy() {
+	if k.unkept.Load() == nil || !k.loading.TryLock() {
+		return // or a load is at work, which keeps its own
+	}
+	defer k.loading.Unlock()
+	bundle := k.unkept.Load()
+	if bundle == nil {
+		return
+	}
+	err := bundle.Save(k.lastGood)
+	if err == nil {
+		k.unkept.Store(nil)
+		k.log.Info("a copy of the rules is kept again")
+		return
+	}
+	// Only the link that Save puts in place, and not whatever else may be there.
+	if os.Remove(filepath.Join(k.lastGood, "..data")) == nil {
+		k.log.Error("the older copy of the rules was dropped, for that of the rules in use cannot be kept", "error", err)
 	}
 }
