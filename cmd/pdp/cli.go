@@ -27,6 +27,8 @@ type connection struct {
 	ControlURL  string `help:"The control port." env:"VIGIL_CONTROL_URL" default:"${control}" group:"Connection:"`
 	TokenFile   string `help:"File that holds the bearer token. By default the local token that serve wrote for this port." env:"VIGIL_TOKEN_FILE" group:"Connection:"`
 	CAFile      string `name:"ca-file" help:"Certificates to trust for https." env:"VIGIL_CA_FILE" group:"Connection:"`
+	CertFile    string `name:"cert-file" help:"Client certificate to show for https, in PEM." env:"VIGIL_CERT_FILE" group:"Connection:"`
+	KeyFile     string `name:"key-file" help:"Its private key, in PEM." env:"VIGIL_KEY_FILE" group:"Connection:"`
 	// Longer than an engine takes to say that the outcome of a signal is unknown.
 	Timeout string `help:"How long to wait for an answer." default:"15s" group:"Connection:"`
 }

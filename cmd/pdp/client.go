@@ -27,6 +27,7 @@ type client struct {
 	token string
 	// found says where the token came from, for the hint when it is refused.
 	found string
+	cert  string // the file of the certificate that is shown; "" for none
 	// atLeast is the position that the answer must be as new as; "" for any.
 	atLeast string
 }
@@ -62,19 +63,47 @@ func (a *app) dial(c *connection, address string) (*client, error) {
 		}
 		cl.base = strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/")
 	}
+	if transport.TLSClientConfig, err = c.tls(); err != nil {
+		return nil, err
+	}
+	cl.cert = c.CertFile
+	cl.token, cl.found, err = a.findToken(c, address)
+	return cl, err
+}
+
+// tls reads the certificates to trust and to show.
+func (c *connection) tls() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile != "" {
 		pem, err := readBounded(c.CAFile, maxConfig)
 		if err != nil {
 			return nil, badInput("--ca-file: %s: %s", c.CAFile, plainOSError(err))
 		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, badInput("--ca-file: %s holds no certificate in PEM", c.CAFile)
 		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	cl.token, cl.found, err = a.findToken(c, address)
-	return cl, err
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return nil, badInput("--cert-file and --key-file go together")
+	}
+	if c.CertFile == "" {
+		return cfg, nil
+	}
+	cert, err := readBounded(c.CertFile, maxConfig)
+	if err != nil {
+		return nil, badInput("--cert-file: %s: %s", c.CertFile, plainOSError(err))
+	}
+	key, err := readBounded(c.KeyFile, maxConfig)
+	if err != nil {
+		return nil, badInput("--key-file: %s: %s", c.KeyFile, plainOSError(err))
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, badInput("--cert-file %s, --key-file %s: %s", c.CertFile, c.KeyFile, err)
+	}
+	cfg.Certificates = []tls.Certificate{pair}
+	return cfg, nil
 }
 
 // answer is what an engine said.
@@ -224,8 +253,11 @@ func ruleProblem(e control.RuleProblem) string {
 }
 
 func (c *client) credentialHint() string {
+	if c.token == "" && c.cert != "" {
+		return "The certificate of " + c.cert + " is none of a client there."
+	}
 	if c.token == "" {
-		return "No token was found. Name one with --token-file, or run this as the user who runs the engine."
+		return "No token was found. Name one with --token-file, show a certificate with --cert-file and --key-file, or run this as the user who runs the engine."
 	}
 	return "The token of " + c.found + " is not known there. Name another with --token-file."
 }

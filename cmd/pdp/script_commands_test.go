@@ -20,6 +20,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"signal": signalInScript,
 	"ended":  endedInScript,
 	"http":   httpInScript,
+	"issue":  issueInScript,
 
 	"unready": unreadyInScript,
 }
