@@ -102,7 +102,7 @@ func (w *frame) mixed(it *Item) bool {
 	possible := make([][]Standing, len(it.Entities))
 	for i, ref := range it.Entities {
 		e := w.c.entities[ref]
-		w.worlds(func(set uint32) {
+		w.worlds(func(set uint64) {
 			in := w.member(set)
 			var facts []*signal
 			if e != nil {
@@ -140,7 +140,7 @@ func (w *frame) mixed(it *Item) bool {
 // outOfOrder reports whether the decision is explained by what came last instead of what
 // is newest, and gives the signal that should have spoken.
 func (w *frame) outOfOrder() (overtaken *signal) {
-	w.worlds(func(set uint32) {
+	w.worlds(func(set uint64) {
 		if overtaken != nil || !w.answers(w.d.Items, w.member(set), w.d.Start, true) {
 			return
 		}
@@ -159,7 +159,7 @@ func (w *frame) outOfOrder() (overtaken *signal) {
 // ignored gives the signal without which, or without which and what came after it, the
 // decision would have been right.
 func (w *frame) ignored() *signal {
-	newestFirst := slices.Clone(w.must)
+	newestFirst := slices.Concat(w.must, w.base)
 	slices.SortFunc(newestFirst, func(a, b *signal) int { return cmp.Compare(b.Begun, a.Begun) })
 	for _, s := range newestFirst {
 		if w.rightWithout(s) {
@@ -176,7 +176,7 @@ func (w *frame) ignored() *signal {
 
 func (w *frame) rightWithout(without ...*signal) bool {
 	right := false
-	w.worlds(func(set uint32) {
+	w.worlds(func(set uint64) {
 		in := w.member(set)
 		for _, now := range w.times {
 			right = right || w.answers(w.d.Items, func(s *signal) bool { return in(s) && !slices.Contains(without, s) }, now, false)

@@ -2,13 +2,16 @@ package history
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
 )
 
-// maxPending bounds the signals whose force is undecided while one decision runs: all
-// their subsets are tried. A decision beside more of them is counted as undecided.
-const maxPending = 10
+// maxPending bounds the signals whose force is undecided while one decision runs, and
+// maxWorlds the sets of them that may have been in force, all of which are tried. A
+// decision beside more is counted as undecided.
+const (
+	maxPending = 64
+	maxWorlds  = 4096
+)
 
 // Checker judges a history piece by piece, so that one of any length needs little memory.
 type Checker struct {
@@ -193,7 +196,9 @@ type frame struct {
 	signals []*signal // what touches the decision's entities and was begun before it ended
 	must    []*signal // those of them in force before it started
 	pending []*signal // the others
-	need    []uint32  // for each pending one, those that come before it
+	need    []uint64  // for each pending one, those that come before it
+	sets    []uint64  // the sets of pending ones that may have been in force
+	base    []*signal // what has been in force for long
 	times   []Time    // the instants at which time alone may change the answer
 
 	undecided bool
@@ -208,6 +213,7 @@ func (c *Checker) frame(d *Decision) *frame {
 				continue
 			}
 			e.fold(d.Start)
+			w.base = append(w.base, e.base...)
 			for _, s := range e.recent {
 				if s.Begun <= d.End && !slices.Contains(w.signals, s) {
 					w.signals = append(w.signals, s)
@@ -235,39 +241,51 @@ func (w *frame) sort() {
 			w.pending = append(w.pending, s)
 		}
 	}
-	w.undecided = len(w.pending) > maxPending
-	w.need = make([]uint32, len(w.pending))
-	if w.undecided {
+	w.sets, w.need = nil, make([]uint64, len(w.pending))
+	if w.undecided = len(w.pending) > maxPending; w.undecided {
 		return
 	}
+	// By Begun, so that what a signal needs stands before it.
+	slices.SortStableFunc(w.pending, byBegun)
 	for i, s := range w.pending {
-		for j, other := range w.pending {
-			if i != j && other.precedes(s) {
+		for j, other := range w.pending[:i] {
+			if other.precedes(s) {
 				w.need[i] |= 1 << j
 			}
 		}
 	}
+	w.collect(0, 0)
+}
+
+// collect gathers every set of the pending signals from i on, added to set, that holds
+// with each signal all that is known to have come before it.
+func (w *frame) collect(i int, set uint64) {
+	for ; i < len(w.pending); i++ {
+		if w.need[i]&^set != 0 {
+			continue // left out, for something before it is
+		}
+		w.collect(i+1, set|1<<i)
+		if w.undecided {
+			return
+		}
+	}
+	if len(w.sets) == maxWorlds {
+		w.undecided = true
+		return
+	}
+	w.sets = append(w.sets, set)
 }
 
 // worlds calls f with every set of pending signals that may have been in force.
-func (w *frame) worlds(f func(set uint32)) {
-	for set := range uint32(1) << len(w.pending) {
-		possible := true
-		for rest := set; rest != 0; rest &= rest - 1 {
-			if i := bits.TrailingZeros32(rest); w.need[i]&^set != 0 {
-				possible = false
-				break
-			}
-		}
-		if possible {
-			f(set)
-		}
+func (w *frame) worlds(f func(set uint64)) {
+	for _, set := range w.sets {
+		f(set)
 	}
 }
 
 // newEnough reports whether a world holds everything up to the position that the
 // decision says it is as new as.
-func (w *frame) newEnough(set uint32) bool {
+func (w *frame) newEnough(set uint64) bool {
 	if w.d.AsOf == 0 {
 		return true
 	}
@@ -293,7 +311,11 @@ func (w *frame) answers(items []Item, in func(*signal) bool, now Time, byArrival
 		for _, ref := range it.Entities {
 			facts = facts[:0]
 			if e := w.c.entities[ref]; e != nil {
-				facts = append(facts, e.base...)
+				for _, s := range e.base {
+					if in(s) {
+						facts = append(facts, s)
+					}
+				}
 				for _, s := range e.recent {
 					if s.Begun <= w.d.End && in(s) {
 						facts = append(facts, s)
@@ -311,7 +333,7 @@ func (w *frame) answers(items []Item, in func(*signal) bool, now Time, byArrival
 
 // member gives the signals of a world: those in force for certain and a set of the
 // pending ones.
-func (w *frame) member(set uint32) func(*signal) bool {
+func (w *frame) member(set uint64) func(*signal) bool {
 	return func(s *signal) bool {
 		if i := slices.Index(w.pending, s); i >= 0 {
 			return set&(1<<i) != 0
@@ -323,9 +345,9 @@ func (w *frame) member(set uint32) func(*signal) bool {
 // explained reports whether some world answers items so. sure are the pending signals in
 // all of the worlds that do and are as new as the decision says; exact tells whether
 // there is one of those.
-func (w *frame) explained(items []Item) (ok, exact bool, sure uint32) {
-	sure = ^uint32(0)
-	w.worlds(func(set uint32) {
+func (w *frame) explained(items []Item) (ok, exact bool, sure uint64) {
+	sure = ^uint64(0)
+	w.worlds(func(set uint64) {
 		for _, now := range w.times {
 			if !w.answers(items, w.member(set), now, false) {
 				continue

@@ -233,3 +233,38 @@ func TestNoRightHistoryIsCalledWrong(t *testing.T) {
 		}
 	})
 }
+
+// What is long past is folded away, and a decision that still answers from it is found.
+func TestAnAllowFromLongAgoIsStale(t *testing.T) {
+	c := New(AllowUnlessHeld)
+	for i := range 300 {
+		c.Signal(sig(fmt.Sprint("q", i), Time(10+2*i), Time(11+2*i), true, a))
+		c.Decision(dec(uint64(i+2), Time(11+2*i), Time(11+2*i), item(Deny, a)))
+	}
+	c.Decision(dec(1, 5000, 5001, item(Allow, a)))
+	if found := c.Settle(); found.Broken[C5] != 1 || found.StaleAllow != 1 {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A reader may sleep while one pusher sends many signals: their order is known, so there
+// are not many worlds.
+func TestManySignalsInOrderLeaveNothingUndecided(t *testing.T) {
+	c := New(AllowUnlessHeld)
+	for i := range 40 {
+		c.Signal(sig(fmt.Sprint("q", i), Time(10+2*i), Time(11+2*i), i%2 == 0, a))
+	}
+	c.Decision(dec(1, 5, 500, item(Deny, a)))
+	c.Decision(dec(2, 5, 9, item(Allow, a)))
+	if found := c.Settle(); found.Undecided != 0 || len(found.Broken) != 0 {
+		t.Errorf("%+v", found)
+	}
+	unordered := New(AllowUnlessHeld)
+	for i := range 20 {
+		unordered.Signal(sig(fmt.Sprint("q", i), 10, 500, i%2 == 0, a))
+	}
+	unordered.Decision(dec(1, 5, 500, item(Deny, a)))
+	if found := unordered.Settle(); found.Undecided != 1 || len(found.Broken) != 0 {
+		t.Errorf("%+v", found)
+	}
+}

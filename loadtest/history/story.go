@@ -31,6 +31,9 @@ type event struct {
 // tell makes the story of a decision that breaks property.
 func (c *Checker) tell(d *Decision, w *frame, property Property, culprit *signal) Story {
 	kept := w.shorten(property, culprit)
+	if culprit != nil && slices.Contains(w.base, culprit) {
+		kept = append(kept, culprit)
+	}
 	if property == C3 && culprit != nil {
 		kept = append(kept, culprit)
 	}
@@ -80,6 +83,7 @@ func (w *frame) shorten(property Property, culprit *signal) (kept []*signal) {
 		found, by := trial.rejudge()
 		if found == property && by == culprit {
 			w.signals, w.must, w.pending, w.need = trial.signals, trial.must, trial.pending, trial.need
+			w.sets = trial.sets
 			defer restore()
 			continue
 		}
@@ -110,9 +114,12 @@ func (w *frame) isTorn() bool {
 // should have been as new as.
 func (w *frame) newest() []*signal {
 	var newest *signal
-	for _, s := range slices.Concat(w.c.global, w.signals) {
-		due := s.Acknowledged < w.d.Start || s.Position != 0 && s.Position <= w.d.AsOf
-		if due && (newest == nil || s.Position > newest.Position) {
+	among, due := w.signals, func(s *signal) bool { return s.Position != 0 && s.Position <= w.d.AsOf }
+	if w.d.AsOf < w.c.floor {
+		among, due = w.c.global, func(s *signal) bool { return s.Acknowledged < w.d.Start }
+	}
+	for _, s := range among {
+		if due(s) && (newest == nil || s.Position > newest.Position) {
 			newest = s
 		}
 	}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vigil/loadtest/history"
+)
+
+// racer is one contestant of a race: it asks for decisions or pushes signals, over HTTP or
+// in process. It is for one goroutine.
+type racer interface {
+	// decide asks whether an agent may act in a session. It gives the effect and the
+	// position that the answer names, 0 for none.
+	decide(agent, session string) (effect string, position uint64, err error)
+	// signal pushes one signal and gives the position that its acknowledgement names. After
+	// an error it may or may not be in force.
+	signal(s *history.Signal) (position uint64, err error)
+	close()
+}
+
+// race lets readers decide about a few agents while pushers quarantine, release and revoke,
+// and gives all that was seen to a history checker. It goes in rounds, between which
+// nothing is under way, so that one of any length needs little memory.
+type race struct {
+	agents, readers, pushers int
+	decisions                int64         // to be raced
+	duration                 time.Duration // bound in time
+	gap                      func(n int)   // lets decisions happen between two signals, n of them or a little while
+	think                    time.Duration // between two decisions of one reader; 0 for none
+	prefix, source           string
+	seed                     uint64
+	racer                    func() racer
+
+	raced, stale, broken atomic.Int64 // for progress
+}
+
+// roundDecisions is how many decisions a round has, about.
+const roundDecisions = 20_000
+
+// raceResult is what became of a race.
+type raceResult struct {
+	found               history.Findings
+	failed, refused     int64 // decisions and signals without an answer
+	sentToDeny          histogram
+	acknowledgedToDeny  histogram
+	acknowledged        histogram // sent to acknowledged
+	took                time.Duration
+	quarantines, denied int // quarantines that some decision of the same round could show
+	example             string
+}
+
+// raceAgent is one agent that is raced about. Each has one pusher.
+type raceAgent struct {
+	id      string
+	session atomic.Int64 // the number of the one in use; all before it are revoked
+	held    bool         // owned by its pusher
+}
+
+func (a *raceAgent) sessionID(n int64) string { return fmt.Sprintf("%s-s%d", a.id, n) }
+
+// asked is a decision with what the measurement of delays needs.
+type asked struct {
+	history.Decision
+	agent   int
+	current bool
+	effect  string
+}
+
+// raceRound is what one round has seen: each slice is one goroutine's, until all have ended.
+type raceRound struct {
+	stop    atomic.Bool
+	count   atomic.Int64
+	hot     atomic.Int64 // the agent that was signalled last
+	asked   [][]asked
+	signals [][]history.Signal
+}
+
+// run races until all decisions are raced, the time is over or ctx ends.
+func (r *race) run(ctx context.Context) *raceResult {
+	begin := time.Now()
+	clock := func() history.Time { return history.Time(time.Since(begin)) } // monotonic
+	result := &raceResult{}
+	checker := history.New(history.AllowUnlessHeld)
+	agents := make([]*raceAgent, r.agents)
+	for i := range agents {
+		agents[i] = &raceAgent{id: fmt.Sprintf("%s-%d", r.prefix, i)}
+	}
+	racers := make([]racer, r.readers+r.pushers)
+	for i := range racers {
+		racers[i] = r.racer()
+		defer racers[i].close()
+	}
+	var failed, refused atomic.Int64
+	var example atomic.Pointer[string]
+	note := func(err error) {
+		text := err.Error()
+		example.CompareAndSwap(nil, &text)
+	}
+	var serial atomic.Uint64
+	for n := uint64(0); r.raced.Load() < r.decisions && time.Since(begin) < r.duration && ctx.Err() == nil; n++ {
+		round := &raceRound{asked: make([][]asked, r.readers), signals: make([][]history.Signal, r.pushers)}
+		// Raced to the last one, and no round so long that little is known in between.
+		quota := min(roundDecisions, r.decisions-r.raced.Load())
+		deadline := min(time.Since(begin)+5*time.Second, r.duration)
+		over := func() bool {
+			return round.stop.Load() || ctx.Err() != nil || time.Since(begin) > deadline
+		}
+		var pushing, reading sync.WaitGroup
+		for p := range r.pushers {
+			random := rand.New(rand.NewPCG(r.seed+n, uint64(p)))
+			pushing.Go(func() {
+				for !over() {
+					i := p + r.pushers*random.IntN((r.agents-p+r.pushers-1)/r.pushers)
+					s := r.next(agents[i], random, n, len(round.signals[p]), p)
+					round.hot.Store(int64(i))
+					s.Begun = clock()
+					position, err := racers[r.readers+p].signal(&s)
+					if err == nil {
+						s.Acknowledged, s.Position = clock(), position
+						agents[i].took(&s)
+					} else if ctx.Err() == nil {
+						refused.Add(1)
+						note(err)
+					}
+					round.signals[p] = append(round.signals[p], s)
+					r.gap(random.IntN(30))
+				}
+			})
+		}
+		for k := range r.readers {
+			random := rand.New(rand.NewPCG(r.seed+n, uint64(1000+k)))
+			reading.Go(func() {
+				for !over() {
+					i := int(round.hot.Load())
+					if random.IntN(4) == 0 {
+						i = random.IntN(r.agents)
+					}
+					d := asked{agent: i}
+					d.Start = clock()
+					session := agents[i].session.Load()
+					d.current = session == 0 || random.IntN(4) != 0
+					if !d.current {
+						session = random.Int64N(session) // revoked: it must never come back
+					}
+					id := agents[i].sessionID(session)
+					effect, position, err := racers[k].decide(agents[i].id, id)
+					d.End = clock()
+					if err != nil {
+						if ctx.Err() == nil {
+							failed.Add(1)
+							note(err)
+						}
+						time.Sleep(time.Millisecond) // whoever is refused at once must not spin
+						continue
+					}
+					d.ID, d.AsOf, d.effect = serial.Add(1), position, effect
+					d.Items = []history.Item{{Question: id, Entities: []string{"agent:" + agents[i].id, "session:" + id}, Outcome: effect}}
+					round.asked[k] = append(round.asked[k], d)
+					r.raced.Add(1)
+					if round.count.Add(1) >= quota {
+						round.stop.Store(true)
+					}
+					if r.think > 0 {
+						time.Sleep(r.think)
+					}
+				}
+			})
+		}
+		pushing.Wait()
+		reading.Wait()
+		r.settle(round, checker, result)
+	}
+	result.failed, result.refused = failed.Load(), refused.Load()
+	if e := example.Load(); e != nil {
+		result.example = *e
+	}
+	result.took = time.Since(begin)
+	return result
+}
+
+// next makes the next signal about an agent: mostly a quarantine or a release, in turn, and
+// now and then the revocation of the session in use.
+func (r *race) next(a *raceAgent, random *rand.Rand, round uint64, n, pusher int) history.Signal {
+	s := history.Signal{
+		ID: fmt.Sprintf("%s-%d-%d-%d", r.prefix, round, pusher, n), Source: r.source, Entities: []string{"agent:" + a.id},
+		Facet: history.Hold, Held: !a.held, At: time.Now().UnixNano(),
+	}
+	if random.IntN(8) == 0 {
+		s.Facet, s.Held = history.Revoke, false
+		s.Entities = []string{"session:" + a.sessionID(a.session.Load())}
+	}
+	return s
+}
+
+// took notes that a signal was acknowledged. The same signal is not repeated after a
+// failure: another quarantine or revocation of the same follows, which says as much.
+func (a *raceAgent) took(s *history.Signal) {
+	if s.Facet == history.Revoke {
+		a.session.Add(1)
+		return
+	}
+	a.held = s.Held
+}
+
+// settle judges a round.
+func (r *race) settle(round *raceRound, checker *history.Checker, result *raceResult) {
+	byAgent := make([][]*asked, r.agents)
+	for _, all := range round.asked {
+		for i := range all {
+			d := &all[i]
+			checker.Decision(d.Decision)
+			if d.current {
+				byAgent[d.agent] = append(byAgent[d.agent], d)
+			}
+		}
+	}
+	for _, all := range byAgent {
+		slices.SortFunc(all, func(a, b *asked) int { return cmp.Compare(a.Start, b.Start) })
+	}
+	for _, signals := range round.signals {
+		for i := range signals {
+			s := &signals[i]
+			checker.Signal(*s)
+			if s.Acknowledged == 0 {
+				continue
+			}
+			result.acknowledged.record(time.Duration(s.Acknowledged - s.Begun))
+			var agent int
+			if _, err := fmt.Sscanf(s.Entities[0], "agent:"+r.prefix+"-%d", &agent); err == nil && s.Held {
+				result.delays(s, byAgent[agent])
+			}
+		}
+	}
+	result.found = checker.Settle()
+	r.stale.Store(int64(result.found.StaleAllow))
+	broken := 0
+	for _, n := range result.found.Broken {
+		broken += n
+	}
+	r.broken.Store(int64(broken))
+}
+
+// delays measures from when a quarantine was sent, and from when it was acknowledged, until
+// somebody had the first deny. A decision that was asked for before counts, for the first
+// of the two, if it was answered later.
+func (result *raceResult) delays(s *history.Signal, about []*asked) {
+	result.quarantines++
+	first, after := history.Never, history.Never
+	i, _ := slices.BinarySearchFunc(about, s.Begun, func(d *asked, at history.Time) int { return cmp.Compare(d.Start, at) })
+	for _, d := range about[i:] {
+		if d.Start > min(first, after) && after != history.Never || d.Start > s.Acknowledged+history.Time(time.Second) {
+			break
+		}
+		if d.effect == deny {
+			first = min(first, d.End)
+			if d.Start >= s.Acknowledged {
+				after = min(after, d.End)
+			}
+		}
+	}
+	if first != history.Never {
+		result.denied++
+		result.sentToDeny.record(time.Duration(first - s.Begun))
+	}
+	if after != history.Never {
+		result.acknowledgedToDeny.record(time.Duration(after - s.Acknowledged))
+	}
+}

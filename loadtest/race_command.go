@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"time"
+
+	"vigil/engine"
+	"vigil/loadtest/history"
+)
+
+// raceOptions is what `race` can be told besides.
+type raceOptions struct {
+	options
+	decisions                int64
+	duration                 time.Duration
+	agents, readers, pushers int
+	inProcess, unchecked     bool
+}
+
+func raceCommand(ctx context.Context, args []string, out, log io.Writer) error {
+	var o raceOptions
+	set := newFlags("race", log)
+	o.flags(set)
+	set.Int64Var(&o.decisions, "decisions", 1_000_000, "decisions to race")
+	set.DurationVar(&o.duration, "duration", 30*time.Minute, "stop after this time, raced or not; what was not raced is then missed")
+	set.IntVar(&o.agents, "race-agents", 8, "agents to race about, 1 to 1,000; fewer is closer")
+	set.IntVar(&o.readers, "readers", 4, "connections that ask for decisions, 1 to 1,000")
+	set.IntVar(&o.pushers, "pushers", 2, "connections that push signals, 1 to 100, and no more than agents")
+	set.BoolVar(&o.inProcess, "in-process", false, "race the engine in this process, without wire and log")
+	set.BoolVar(&o.unchecked, "unchecked", false, "with --in-process: serve cached decisions without asking whether they are current, to see the race find stale allows; it fails if it finds none")
+	if err := parse(set, args); err != nil {
+		return err
+	}
+	return o.run(ctx, out, log)
+}
+
+func (o *raceOptions) check() error {
+	if o.inProcess {
+		if o.start || o.decisionURL != "" || o.workload != "" {
+			return badUsage("--in-process goes without --start, --decision-url and --workload")
+		}
+	} else if err := o.options.check(); err != nil {
+		return err
+	} else if !o.start && o.controlURL == "" {
+		return badUsage("a race needs --control-url to push signals to")
+	}
+	if o.unchecked && !o.inProcess {
+		return badUsage("--unchecked goes with --in-process: no engine that serves can be told to")
+	}
+	for _, err := range []error{
+		checkRange("decisions", o.decisions, 1, 1e10), checkDuration("duration", o.duration), checkRange("race-agents", o.agents, 1, 1000),
+		checkRange("readers", o.readers, 1, 1000), checkRange("pushers", o.pushers, 1, min(100, o.agents)),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *raceOptions) run(ctx context.Context, out, log io.Writer) (err error) {
+	if err := o.check(); err != nil {
+		return err
+	}
+	report := newReport("race")
+	id := newRun()
+	r := &race{
+		agents: o.agents, readers: o.readers, pushers: o.pushers, decisions: o.decisions, duration: o.duration,
+		prefix: id, source: "client:race", seed: o.shape.seed,
+	}
+	where := "in process"
+	if o.inProcess {
+		w, err := o.load()
+		if err != nil {
+			return err
+		}
+		mode := map[string]engine.CacheMode{"on": engine.CacheOn, "off": engine.CacheOff, "verify": engine.CacheVerify}[o.cache]
+		if o.unchecked {
+			mode = engine.CacheUnchecked
+			where += ", serving cached decisions unchecked"
+		}
+		h, err := newHouse(w, mode, 1024, w.raceAgents(id, o.agents))
+		if err != nil {
+			return err
+		}
+		defer h.engine.Close()
+		r.racer = func() racer { return h }
+		r.gap = func(n int) {
+			for until := r.raced.Load() + int64(n); r.raced.Load() < until && ctx.Err() == nil && n > 0; n-- {
+				runtime.Gosched()
+			}
+		}
+	} else {
+		w, s, err := o.prepare(ctx, log, id, func(w *Workload) []Agent { return w.raceAgents(id, o.agents) })
+		if err != nil {
+			return err
+		}
+		defer closing(&err, s.close)
+		where = "over " + s.decision.network
+		r.racer = func() racer { return newWireRacer(s, w, o.timeout) }
+		r.gap = func(n int) { nap(time.Duration(n) * 50 * time.Microsecond) }
+	}
+	report.aboutf("%d agents, %d readers, %d pushers, %s", o.agents, o.readers, o.pushers, where)
+	stop := progress(log, o.quiet, func(elapsed time.Duration) string {
+		return fmt.Sprintf("%d of %d decisions raced, %.0f/s, %d broken, %d stale allows", r.raced.Load(), o.decisions, float64(r.raced.Load())/elapsed.Seconds(), r.broken.Load(), r.stale.Load())
+	})
+	result := r.run(ctx)
+	stop()
+	report.race(result)
+	switch {
+	case ctx.Err() != nil:
+		report.missf("interrupted")
+	case r.raced.Load() < o.decisions:
+		report.missf("%d of %d decisions were raced in the time", r.raced.Load(), o.decisions)
+	}
+	report.judge(result, o.unchecked)
+	return report.finish(&o.options, out)
+}
+
+// race adds the results of a race.
+func (r *Report) race(result *raceResult) {
+	f := &result.found
+	r.add("race.decisions", count, float64(f.Decisions))
+	r.add("race.signals", count, float64(f.Signals))
+	r.add("race.stale_allows", count, float64(f.StaleAllow))
+	for _, p := range []history.Property{history.C1, history.C2, history.C3, history.C5, history.C8} {
+		r.add("race.broken_"+p.String()[:2], count, float64(f.Broken[p]))
+	}
+	r.add("race.undecided", count, float64(f.Undecided))
+	r.add("race.failed_decisions", count, float64(result.failed))
+	r.add("race.failed_signals", count, float64(result.refused))
+	r.add("race.decisions_rate", perSecond, float64(f.Decisions)/result.took.Seconds())
+	r.add("race.signals_rate", perSecond, float64(f.Signals)/result.took.Seconds())
+	r.add("race.quarantines", count, float64(result.quarantines))
+	r.add("race.quarantines_seen_denied", count, float64(result.denied))
+	r.latency("race.sent_to_acknowledged", &result.acknowledged)
+	r.latency("race.sent_to_first_deny", &result.sentToDeny)
+	r.latency("race.acknowledged_to_first_deny", &result.acknowledgedToDeny)
+	for _, p := range []history.Property{history.C1, history.C2, history.C3, history.C5, history.C8} {
+		if story, ok := f.Stories[p]; ok {
+			r.Stories = append(r.Stories, story.String())
+		}
+	}
+	slices.Sort(r.Stories)
+}
+
+// judge says what of a race is not as it has to be.
+func (r *Report) judge(result *raceResult, unchecked bool) {
+	f := &result.found
+	if result.failed+result.refused > 0 {
+		r.missf("race: %d decisions and %d signals had no answer, such as: %s", result.failed, result.refused, result.example)
+	}
+	if f.Signals == 0 || f.Decisions == 0 {
+		r.missf("race: nothing was raced")
+	}
+	if unchecked {
+		if f.StaleAllow == 0 {
+			r.missf("race: no stale allow was found without the check, so this race would not find any")
+		}
+		return
+	}
+	for p, n := range f.Broken {
+		r.missf("race: %s: broken %d times", p, n)
+	}
+}
