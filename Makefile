@@ -5,16 +5,20 @@ FUZZTIME ?= 10s
 # Run only the fuzz targets, benchmarks or packages named: make fuzz PKG=./authzen
 PKG      ?= ./...
 BENCH    ?= .
+LOADTIME  ?= 10s
+SOAKTIME  ?= 15m
+DECISIONS ?= 1000000
+LOADFLAGS ?=
 
 BIN       := $(CURDIR)/bin
 GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race fuzz lint vuln bench rules check clean
+.PHONY: help build run test race fuzz lint vuln bench load revocations soak rules check clean
 
 help: ## Say what there is to make
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/pdp
 	$(GO) build -o $(BIN)/pdp ./cmd/pdp
@@ -47,6 +51,17 @@ vuln: ## Look for known vulnerabilities (asks vuln.go.dev)
 
 bench: ## Run the benchmarks
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+load: build ## Load an engine for LOADTIME (10s) and judge every answer: LOADFLAGS='--rate 5000 --signals 500'
+	$(GO) run ./loadtest run --start --pdp $(BIN)/pdp --duration $(LOADTIME) --thresholds loadtest/thresholds/run.json $(LOADFLAGS)
+
+revocations: build ## Race DECISIONS (1000000) with revocations, then show what goes wrong without the check
+	$(GO) run ./loadtest race --start --pdp $(BIN)/pdp --decisions $(DECISIONS) --thresholds loadtest/thresholds/race.json $(LOADFLAGS)
+	$(GO) run ./loadtest race --in-process --decisions 200000
+	$(GO) run ./loadtest race --in-process --decisions 200000 --unchecked
+
+soak: build ## Load, signals, reloads and races for SOAKTIME (15m), watching for growth
+	$(GO) run ./loadtest soak --start --pdp $(BIN)/pdp --duration $(SOAKTIME) --thresholds loadtest/thresholds/soak.json $(LOADFLAGS)
 
 rules: build ## Test the rules of the examples
 	$(BIN)/pdp rules test $(wildcard examples/*/rules)

@@ -111,10 +111,8 @@ func (o *raceOptions) run(ctx context.Context, out, log io.Writer) (err error) {
 	result := r.run(ctx)
 	stop()
 	report.race(result)
-	switch {
-	case ctx.Err() != nil:
-		report.missf("interrupted")
-	case r.raced.Load() < o.decisions:
+	report.Interrupted = ctx.Err() != nil
+	if r.raced.Load() < o.decisions {
 		report.missf("%d of %d decisions were raced in the time", r.raced.Load(), o.decisions)
 	}
 	report.judge(result, o.unchecked)

@@ -46,6 +46,8 @@ type Report struct {
 	Stalls  []string  `json:"stalls,omitzero"` // the longest
 	Stories []string  `json:"stories,omitzero"`
 	Missed  []string  `json:"missed,omitzero"` // what is not as it has to be
+	// Interrupted: it was told to end before it had measured all.
+	Interrupted bool `json:"interrupted,omitzero"`
 }
 
 // Machine is where it was measured.
@@ -141,7 +143,10 @@ func (r *Report) finish(o *options, out io.Writer) error {
 			return err
 		}
 	}
-	if len(r.Missed) > 0 {
+	switch {
+	case r.Interrupted:
+		return errors.New("interrupted")
+	case len(r.Missed) > 0:
 		return errMissed
 	}
 	return nil
@@ -171,7 +176,7 @@ func (r *Report) print(out io.Writer) {
 	section("Stalls", r.Stalls)
 	section("Stories", r.Stories)
 	section("MISSED", r.Missed)
-	if len(r.Missed) == 0 {
+	if len(r.Missed) == 0 && !r.Interrupted {
 		fmt.Fprintln(out, "\neverything is as it has to be")
 	}
 }

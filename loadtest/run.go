@@ -133,9 +133,7 @@ func (o *runOptions) run(ctx context.Context, out, log io.Writer) (err error) {
 	result := load.run(ctx)
 	group.Wait()
 	stop()
-	if ctx.Err() != nil {
-		report.missf("interrupted")
-	}
+	report.Interrupted = ctx.Err() != nil
 	report.load("run", result)
 	if stormed != nil {
 		report.load("signals", stormed)

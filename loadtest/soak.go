@@ -137,9 +137,7 @@ func (o *soakOptions) run(ctx context.Context, out, log io.Writer) (err error) {
 	if reloads.failed > 0 {
 		report.missf("%d reloads failed, such as: %v", reloads.failed, reloads.err)
 	}
-	if ctx.Err() != nil {
-		report.missf("interrupted")
-	}
+	report.Interrupted = ctx.Err() != nil
 	watched.judge(report)
 	return report.finish(&o.options, out)
 }
