@@ -13,7 +13,21 @@ import (
 // come, and one that is past its end is kept until Prune. s keeps none of the changes'
 // memory. A change of a key that names no kind of entity does nothing. The results are in
 // the order of the changes.
+//
+// A panic leaves all of the changes in force or none.
 func (s *Store) Apply(now authz.Instant, changes []Change) []Result {
+	return s.apply(now, changes, "")
+}
+
+// Replace is Apply for an unreadable signal that can be read at last: changes, which are
+// about all its entities, take the place of the facts that have its record. That is no
+// lift, which could hit another signal of the same id: afterwards s is as if the signal
+// could have been read at once.
+func (s *Store) Replace(now authz.Instant, record string, changes []Change) []Result {
+	return s.apply(now, changes, record)
+}
+
+func (s *Store) apply(now authz.Instant, changes []Change, read string) []Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	results := make([]Result, len(changes))
@@ -33,7 +47,7 @@ func (s *Store) Apply(now authz.Instant, changes []Change) []Result {
 		}
 		st := &steps[at]
 		var outcome Outcome
-		st.next, outcome = s.joined(now, key.ID, st.next, changes[i].Facts)
+		st.next, outcome = s.joined(now, key.ID, st.next, changes[i].Facts, read)
 		which[i] = at
 		results[i] = Result{Key: key, Outcome: outcome, Known: st.prev.known() != nil}
 	}
@@ -66,60 +80,75 @@ func (s *Store) begin(key authz.Key) step {
 	return st
 }
 
-// publish puts the next records in force, all at one instant.
+// publish puts the next records in force, all at one instant. Should it panic, none of
+// them is, or all are: what waited for a commit that never came would wait for ever.
 func (s *Store) publish(steps []step) {
 	steps = slices.DeleteFunc(slices.Clone(steps), func(st step) bool { return st.next == st.prev })
 	if len(steps) == 0 {
 		return
 	}
-	var word *commit
+	word, stored := new(commit), 0
 	if len(steps) > 1 {
-		word = new(commit)
 		waits := make([]pending, len(steps))
 		for i := range steps {
 			waits[i] = pending{word: word, prev: steps[i].prev}
 			steps[i].next.pending.Store(&waits[i])
 		}
+		defer func() {
+			committed := word.done.Load()
+			for i := range steps {
+				st := &steps[i]
+				switch {
+				case committed:
+					st.next.pending.Store(nil)
+				case i < stored:
+					// Its predecessor was in force all along, so nobody sees it come back.
+					st.cell.rec.Store(st.prev)
+					s.count(st.key.Kind, st.next, st.prev)
+				}
+			}
+		}()
 	}
 	for i := range steps {
 		st := &steps[i]
 		if st.cell == nil {
 			st.cell = s.bear(st)
+			s.pause()
 		}
 		s.count(st.key.Kind, st.prev, st.next)
 		st.cell.rec.Store(st.next)
+		stored++
 		s.pause()
-	}
-	if word == nil {
-		return
 	}
 	word.done.Store(true)
 	s.pause()
-	for i := range steps {
-		steps[i].next.pending.Store(nil)
-	}
 }
 
 // bear inserts a cell that holds absent and bumps the birth counter, in this order: see
-// Store. The caller stores the record afterwards.
+// Store. The caller stores the record afterwards. Once there is a cell its counter is
+// bumped even by a panic, for the next birth finds the cell and bumps no more.
 func (s *Store) bear(st *step) *cell {
 	t := s.addTenant(st.key.Tenant)
 	p := s.placeOf(&t, st.key.Kind, st.next.eff.ID)
 	c := &cell{id: st.next.eff.ID, meta: p.meta}
 	c.rec.Store(absent)
+	defer s.births[s.birth(p.hash)].Add(1)
 	s.insert(p, c)
-	s.pause()
-	s.births[s.birth(p.hash)].Add(1)
 	s.pause()
 	return c
 }
 
-// joined gives the record that has the facts of prev and those added, and says what
-// they did; it gives prev itself where they did nothing.
-func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact) (*Record, Outcome) {
-	items := s.items[:0]
+// joined gives the record that has the facts of prev, but for unreadable signals of the
+// record that was read, and those added, and says what they did; it gives prev itself
+// where they did nothing.
+func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact, read string) (*Record, Outcome) {
+	items, replaced := s.items[:0], false
 	prev.eff.each(func(f *Fact, raw string) bool {
-		items = append(items, item{Fact: *f, raw: raw})
+		if read != "" && f.Record == read {
+			replaced = true
+		} else {
+			items = append(items, item{Fact: *f, raw: raw})
+		}
 		return true
 	})
 	old := len(items)
@@ -144,7 +173,7 @@ func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact)
 		s.items, s.kept = items[:0], kept[:0]
 	}()
 	fresh := slices.ContainsFunc(kept, func(it item) bool { return it.raw == "" })
-	if len(kept) == old && !fresh {
+	if len(kept) == old && !fresh && !replaced {
 		return prev, outcome
 	}
 	if prev.known() != nil {
@@ -153,7 +182,7 @@ func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact)
 		id = strings.Clone(id)
 	}
 	next := s.record(now, id, kept)
-	if fresh {
+	if fresh || replaced {
 		outcome = NoChange
 	}
 	if moved(&next.eff, prev.At(now), news) {

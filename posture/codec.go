@@ -18,6 +18,7 @@ import (
 //	time                         8 bytes, big endian
 //	until                        8 bytes, with flagUntil; else it is Forever
 //	actor, reason, ticket        strings, each with its flag
+//	record                       string, with flagRecord
 //	value                        by facet, see appendValue
 //
 // A string is its length as a uvarint and its bytes. A reference is a uvarint: 0 and
@@ -32,6 +33,7 @@ const (
 	flagReason
 	flagTicket
 	flagTrue // Held, Passed
+	flagRecord
 	flagsEnd
 )
 
@@ -81,6 +83,9 @@ func appendFact(dst []byte, f *Fact, source, registration uint32) []byte {
 	if f.Held || f.Passed {
 		flags |= flagTrue
 	}
+	if f.Record != "" {
+		flags |= flagRecord
+	}
 	dst = append(dst, byte(f.Facet), flags)
 	dst = binary.AppendUvarint(dst, uint64(source))
 	if source == 0 {
@@ -91,7 +96,7 @@ func appendFact(dst []byte, f *Fact, source, registration uint32) []byte {
 	if flags&flagUntil != 0 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(f.Until))
 	}
-	for _, s := range [...]string{f.Actor, f.Reason, f.Ticket} {
+	for _, s := range [...]string{f.Actor, f.Reason, f.Ticket, f.Record} {
 		if s != "" {
 			dst = appendString(dst, s)
 		}
@@ -293,6 +298,12 @@ func (d *decoder) fact(f *Fact, sources []string, registrations []*Registered) (
 	}
 	if flags&flagTicket != 0 {
 		f.Ticket = d.text()
+	}
+	if flags&flagRecord != 0 {
+		f.Record = d.text()
+		if f.Facet != UnreadableSignal || len(f.Record) > MaxRecord {
+			d.fail("a record that the facet has not")
+		}
 	}
 	d.value(f, flags&flagTrue != 0, registrations, &r)
 	return r

@@ -42,6 +42,7 @@ func sampleFacts() []Fact {
 		of(IssuedBefore, func(f *Fact) { f.Cutoff = 1 }),
 		of(Decommission, func(*Fact) {}),
 		of(UnreadableSignal, func(*Fact) {}),
+		of(UnreadableSignal, func(f *Fact) { f.Record = "\x00\xf1\x01\xff" }),
 		of(Lift, func(f *Fact) { f.Lifts = &Target{Taint, "client:dlp", "t"} }),
 	}
 }
@@ -92,7 +93,10 @@ func TestWhatIsNotInNormalFormIsRefused(t *testing.T) {
 		{"version", "\x02" + head(Taint, 0)[1:] + time, "version 2", true},
 		{"facet 0", head(0, 0) + time, "facet 0", true},
 		{"facet to come", head(Lift+1, 0) + time, "byte 1: facet 13", true},
-		{"flags to come", head(Taint, flagsEnd) + time, "flags 0x20", true},
+		{"flags to come", head(Taint, flagsEnd) + time, "flags 0x40", true},
+		{"a record of another facet", head(Taint, flagRecord) + time + "\x01r", "has not", false},
+		{"an empty record", head(UnreadableSignal, flagRecord) + time + "\x00", "empty text", false},
+		{"a record too long", head(UnreadableSignal, flagRecord) + time + "\x81\x80\x06" + strings.Repeat("r", MaxRecord+1), "has not", false},
 		{"value of another facet", head(Taint, flagTrue) + time, "has not", false},
 		{"an end of what never ends", head(Revoke, flagUntil) + time + time, "an end", false},
 		{"an end that is Forever", head(Taint, flagUntil) + time + "\x7f\xff\xff\xff\xff\xff\xff\xff", "an end", false},
@@ -156,7 +160,7 @@ func TestEveryFactIsTakenInNormalForm(t *testing.T) {
 	a := agent("a")
 	scopes := []string{"b", "a", "b"}
 	labels := map[string]string{"role": "x"}
-	noise := Fact{Source: "client:a", Time: 1, Risk: 500, Held: true, Passed: true, Cutoff: 3, Scopes: scopes, Actions: []string{"pay", "*"},
+	noise := Fact{Source: "client:a", Time: 1, Risk: 500, Held: true, Passed: true, Cutoff: 3, Scopes: scopes, Actions: []string{"pay", "*"}, Record: "r",
 		Registration: &Registered{Scopes: scopes, Labels: labels}, Lifts: &Target{Facet: Taint, Source: "client:a", ID: "none"}}
 	var facts []Fact
 	for facet := range Lift + 3 {
@@ -176,7 +180,7 @@ func TestEveryFactIsTakenInNormalForm(t *testing.T) {
 			t.Errorf("%+v: %v", f, err)
 		}
 	}
-	if n := len(e.all(UnreadableSignal)); n != 1 { // the unknown facets 0, 13 and 14, all of one content
+	if n := len(e.all(UnreadableSignal)); n != 2 { // the unknown facets 0, 13 and 14 are of one content
 		t.Errorf("%d unreadable signals", n)
 	}
 }

@@ -43,7 +43,11 @@ type Fact struct {
 	Cutoff       authz.Instant // IssuedBefore
 	Registration *Registered   // Registration
 	Lifts        *Target       // Lift
+	Record       string        // UnreadableSignal: bytes to read the signal from later; MaxRecord at most
 }
+
+// MaxRecord is the longest Record of a fact, in bytes. A longer one is not kept.
+const MaxRecord = 96 << 10
 
 // Registered is the value of a Registration fact: always the whole of it.
 type Registered struct {

@@ -68,7 +68,7 @@ func TestEveryInterleavingOfDeathAndBirth(t *testing.T) {
 				}
 				fresh := &cell{id: a.ID, meta: p.meta}
 				fresh.rec.Store(absent)
-				next, _ := s.joined(1, a.ID, absent, []Fact{risk(2, 2)})
+				next, _ := s.joined(1, a.ID, absent, []Fact{risk(2, 2)}, "")
 				inForce := old.rec.Load() // what a reader may see now
 
 				var v View
@@ -127,8 +127,8 @@ func TestEveryInterleavingOfACommit(t *testing.T) {
 		a, b := agent("a"), agent("b")
 		s.Apply(1, []Change{{b, []Fact{risk(1, 1)}}})
 		sa, sb := s.begin(a), s.begin(b)
-		sa.next, _ = s.joined(1, a.ID, sa.next, []Fact{risk(2, 2)})
-		sb.next, _ = s.joined(1, b.ID, sb.next, []Fact{risk(2, 2)})
+		sa.next, _ = s.joined(1, a.ID, sa.next, []Fact{risk(2, 2)}, "")
+		sb.next, _ = s.joined(1, b.ID, sb.next, []Fact{risk(2, 2)}, "")
 		word := new(commit)
 		sa.next.pending.Store(&pending{word, sa.prev})
 		sb.next.pending.Store(&pending{word, sb.prev})

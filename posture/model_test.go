@@ -61,6 +61,8 @@ func drawFactOf(t *rapid.T, facet Facet) Fact {
 		f.Scopes = names("r", "s", "t")
 	case IssuedBefore:
 		f.Cutoff = authz.Instant(rapid.IntRange(1, 4).Draw(t, "cutoff"))
+	case UnreadableSignal:
+		f.Record = rapid.SampledFrom([]string{"", "r", "s"}).Draw(t, "record")
 	case Lift:
 		f.Lifts = &Target{
 			Facet:  rapid.SampledFrom([]Facet{Taint, ApprovalRequired, Narrow, UnreadableSignal}).Draw(t, "lifted facet"),

@@ -56,7 +56,11 @@ func normal(f *Fact) (Fact, bool) {
 			return n, false
 		}
 		n.Lifts = f.Lifts
-	case Taint, Revoke, Decommission, UnreadableSignal:
+	case UnreadableSignal:
+		if len(f.Record) <= MaxRecord {
+			n.Record = f.Record
+		}
+	case Taint, Revoke, Decommission:
 	default:
 		// A statement that this version does not know may be as bad as they come.
 		n.Facet, n.Until = UnreadableSignal, authz.Forever

@@ -70,7 +70,7 @@ func TestTheCellOfAnEntityBeingBornIsWatched(t *testing.T) {
 	s := NewStore()
 	a := agent("a")
 	st := s.begin(a)
-	st.next, _ = s.joined(1, a.ID, st.next, []Fact{risk(5, 1)})
+	st.next, _ = s.joined(1, a.ID, st.next, []Fact{risk(5, 1)}, "")
 	c := s.bear(&st)
 	v := new(View)
 	v.Reset(s)
@@ -95,7 +95,7 @@ func TestARecordThatWaitsMeansItsPredecessor(t *testing.T) {
 	s.Apply(1, []Change{{a, []Fact{risk(1, 1)}}, {b, []Fact{risk(1, 1)}}})
 	sa := s.begin(a)
 	old := sa.prev
-	sa.next, _ = s.joined(1, a.ID, sa.next, []Fact{risk(2, 2)})
+	sa.next, _ = s.joined(1, a.ID, sa.next, []Fact{risk(2, 2)}, "")
 	word := new(commit)
 	sa.next.pending.Store(&pending{word: word, prev: old})
 
