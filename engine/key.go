@@ -27,6 +27,9 @@ func (q *inquiry) buildKey() {
 	} {
 		key = authz.AppendKeyString(key, s)
 	}
+	if q.plan.ReadsSubjectID {
+		key = authz.AppendKeyString(key, req.Subject.ID)
+	}
 	if q.plan.ReadsResourceID {
 		key = authz.AppendKeyString(key, req.Resource.ID)
 	}

@@ -118,6 +118,9 @@ func reload(t interface{ Fatal(...any) }, s *Store, now authz.Instant) *Store {
 // TestPostureIsWhatTheTwinSays compares the store with the twin through random
 // histories: at the present and at every instant to come.
 func TestPostureIsWhatTheTwinSays(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine, many steps")
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		s, plain := newStore(4, &defaultCaps), twin{}
 		var now authz.Instant = 1
