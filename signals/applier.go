@@ -195,13 +195,17 @@ func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) 
 	}
 	a.mu.running = true
 	a.mu.heads, _ = log.(soleWriter)
-	if r == nil {
+	first := r == nil
+	if first {
 		r = &reached{log: log.ID(), at: from.Clone(), asOf: FormatAsOf(log.ID(), from)}
 		a.cfg.Store.PublishAsOf(r.asOf)
 		a.reached.Store(r)
 	}
 	a.mu.Unlock()
 
+	if first {
+		a.reread()
+	}
 	err = log.Follow(ctx, from, a.deliver, a.catchUp)
 	if ctx.Err() != nil {
 		err = nil

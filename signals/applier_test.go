@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -96,13 +97,53 @@ func TestUnreadableSignals(t *testing.T) {
 // TestUnreadableFactDoesNotDependOnTheReader: versions that fail on a signal for
 // different reasons put the same fact in its place.
 func TestUnreadableFactDoesNotDependOnTheReader(t *testing.T) {
-	w := newWorld(t, worldOptions{})
 	rec := record(signalJSON("suspend", `"v":2`))
-	w.append(t, rec)
-	before := w.store.Digest(start)
-	w.append(t, append(rec, 15, 1, 'x'))
-	if w.store.Digest(start) != before {
-		t.Error("two reasons made two facts")
+	e := Entry{Appended: start, Record: rec}
+	one := read(&e)
+	testHookRead = func(*Entry) { panic("a fault") }
+	defer func() { testHookRead = nil }()
+	other := read(&e)
+	if one.unread == nil || other.unread == nil || one.unread.Error() == other.unread.Error() {
+		t.Fatalf("want two reasons: %v, %v", one.unread, other.unread)
+	}
+	if !reflect.DeepEqual(one.changes, other.changes) {
+		t.Errorf("two reasons made two facts:\n%+v\n%+v", one.changes, other.changes)
+	}
+}
+
+// TestAVersionThatReadsItAppliesWhatItHeld: the record outlives the log in a snapshot,
+// and what comes of it is what a reader that knew it at once has.
+func TestAVersionThatReadsItAppliesWhatItHeld(t *testing.T) {
+	revoke := record(signalJSON("revoke"))
+	old := newWorld(t, worldOptions{})
+	testHookRead = func(*Entry) { panic("this version does not know it") }
+	old.append(t, revoke)
+	testHookRead = nil
+	if got := old.of("agent:a").Status; got != authz.Unreadable {
+		t.Fatalf("status %v", got)
+	}
+	var snapshot bytes.Buffer
+	if err := old.store.WriteSnapshot(&snapshot, start); err != nil {
+		t.Fatal(err)
+	}
+	store, err := posture.ReadSnapshot(&snapshot, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := NewApplier(ApplierConfig{Store: store, Now: func() authz.Instant { return start }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.reread()
+
+	known := newWorld(t, worldOptions{})
+	known.append(t, revoke)
+	key := authz.Ref{Kind: authz.KindAgent, ID: "a"}.In(authz.DefaultTenant)
+	if got := store.Get(key).At(start).Status; got != authz.Revoked {
+		t.Errorf("status %v, want revoked", got)
+	}
+	if store.Digest(start) != known.store.Digest(start) {
+		t.Error("a late reader has another posture than one that read it at once")
 	}
 }
 
@@ -135,25 +176,36 @@ func TestAReaderThatPanicsHoldsTheEntities(t *testing.T) {
 	}
 }
 
-// TestAPanickingStoreStopsTheFeed: going on would leave out a signal.
-func TestAPanickingStoreStopsTheFeed(t *testing.T) {
-	n := 0
-	w := newWorld(t, worldOptions{idle: true, onNow: func() {
-		if n++; n == 2 {
-			panic("a fault")
+// TestASignalThatMakesTheStorePanicHoldsItsEntities: the next start and every replica
+// would meet it again, so the feed goes on; and it stops where even the hold panics.
+func TestASignalThatMakesTheStorePanicHoldsItsEntities(t *testing.T) {
+	for _, twice := range []bool{false, true} {
+		n := 0
+		w := newWorld(t, worldOptions{idle: true, onNow: func() {
+			if n++; n == 2 || twice && n == 3 {
+				panic("a fault")
+			}
+		}})
+		for i := range 3 {
+			if _, err := w.log.Append(context.Background(), [][]byte{record(signalJSON("revoke", id(fmt.Sprint(i)), about(fmt.Sprintf("agent:%d", i))))}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}})
-	for i := range 3 {
-		if _, err := w.log.Append(context.Background(), [][]byte{record(signalJSON("revoke", id(fmt.Sprint(i)), about(fmt.Sprintf("agent:%d", i))))}); err != nil {
-			t.Fatal(err)
+		if twice {
+			err := w.applier.Run(context.Background(), w.log, nil)
+			if err == nil || !strings.Contains(err.Error(), "partition 0, offset 1: panic while applying a signal: a fault") {
+				t.Fatalf("got %v", err)
+			}
+			if w.of("agent:2").Status != authz.Active || w.applier.Progress().Applied[0] != 0 {
+				t.Error("it went on")
+			}
+			continue
 		}
-	}
-	err := w.applier.Run(context.Background(), w.log, nil)
-	if err == nil || !strings.Contains(err.Error(), "partition 0, offset 1: panic while applying a signal: a fault") {
-		t.Fatalf("got %v", err)
-	}
-	if w.of("agent:2").Status != authz.Active || w.applier.Progress().Applied[0] != 0 {
-		t.Error("it went on")
+		w.run(t, w.log, nil)
+		w.stop()
+		if a, b := w.of("agent:1").Status, w.of("agent:2").Status; a != authz.Unreadable || b != authz.Revoked {
+			t.Errorf("agent:1 is %v, agent:2 is %v", a, b)
+		}
 	}
 }
 

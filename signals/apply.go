@@ -30,15 +30,11 @@ type reading struct {
 	unread  error  // why an unreadable signal stands in for it
 }
 
-// apply joins one entry into the store. An error stops the feed: it means that the store
-// itself failed, and going on would leave out a signal that nobody would miss.
+// apply joins one entry into the store. A signal that makes the store panic is one that
+// this version cannot read: its entities are held, and the feed goes on, for the next
+// start and every replica would meet the same entry. An error stops the feed: the store
+// failed twice, and going on would leave out a signal that nobody would miss.
 func (a *Applier) apply(e *Entry) (out applied, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			a.log.Error("panic while applying a signal", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			err = fmt.Errorf("panic while applying a signal: %v", p)
-		}
-	}()
 	in := read(e)
 	out.origin, out.seq = in.rec.Origin, in.rec.Seq
 	out.count = SignalCount{Type: in.typ, Source: a.intern(in.rec.Source)}
@@ -48,12 +44,32 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 		a.warn("a record of the log was not applied", e, &in, in.dead)
 		return out, nil
 	}
-	out.results = a.cfg.Store.Apply(a.cfg.Now(), in.changes)
+	if out.results, err = a.join(in.changes); err != nil {
+		in.unread = err
+		if in.standIn(e); in.dead == "" {
+			out.results, err = a.join(in.changes)
+		}
+		if err != nil {
+			return out, err
+		}
+		out.count.Type = in.typ
+	}
 	out.count.Outcome = strongest(out.results).String()
 	if in.unread != nil {
 		a.warn("a signal could not be read; its entities are held", e, &in, in.unread.Error())
 	}
 	return out, nil
+}
+
+// join is Store.Apply, which leaves all of the changes in force or none when it panics.
+func (a *Applier) join(changes []posture.Change) (results []posture.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("panic while applying a signal", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("panic while applying a signal: %v", p)
+		}
+	}()
+	return a.cfg.Store.Apply(a.cfg.Now(), changes), nil
 }
 
 // read makes the changes of an entry. Whatever the bytes, it returns.
@@ -111,7 +127,7 @@ func (in *reading) standIn(e *Entry) {
 		in.dead = fmt.Sprintf("it says tenant %q, but was accepted for %q", clip(env.Tenant), clip(in.rec.Tenant))
 		return
 	}
-	if in.changes = unreadable(&in.rec, &env, e.Appended); len(in.changes) == 0 {
+	if in.changes = unreadable(&in.rec, &env, e); len(in.changes) == 0 {
 		in.dead = fmt.Sprintf("unreadable (%v), and it names no entity that its source may hold", in.unread)
 	}
 }

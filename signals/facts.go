@@ -124,14 +124,15 @@ func (t Type) facet() posture.Facet {
 
 // unreadable gives the facts that stand in for a signal which this version cannot read:
 // on each entity that it knows and that the source may quarantine. The facts depend on
-// the record alone, not on why it could not be read, so that versions agree on them.
-func unreadable(rec *Record, e *Envelope, appended authz.Instant) []posture.Change {
+// the entry alone, not on why it could not be read, so that versions agree on them.
+func unreadable(rec *Record, e *Envelope, from *Entry) []posture.Change {
 	f := posture.Fact{
 		Facet:  posture.UnreadableSignal,
 		Source: rec.Source.String(),
 		ID:     e.ID,
-		Time:   min(e.Time, appended.Add(MaxAhead)),
+		Time:   min(e.Time, from.Appended.Add(MaxAhead)),
 		Until:  authz.Forever,
+		Record: kept(from),
 		Reason: fmt.Sprintf("a signal of type %q, version %d, could not be read", clip(e.Type), e.Version),
 	}
 	var changes []posture.Change
