@@ -44,7 +44,7 @@ func newConstantList(l *NamedList) *constantList {
 			elems = append(elems, types.String(v.Str))
 		}
 	}
-	list.Lister = types.NewRefValList(types.DefaultTypeAdapter, elems).(traits.Lister)
+	list.Lister = types.NewRefValList(types.DefaultTypeAdapter, elems)
 	return list
 }
 

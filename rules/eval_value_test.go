@@ -50,7 +50,7 @@ func TestValuesAreNeverCoerced(t *testing.T) {
 		{Attribute{Type: TypeBool}, text("true"), "want a bool, got a string"},
 		{Attribute{Type: TypeBool}, number(1), "want a bool, got a number"},
 		{Attribute{Type: TypeInt}, number(5000), "5000"},
-		{Attribute{Type: TypeInt}, number(-0.0), "0"},
+		{Attribute{Type: TypeInt}, number(math.Copysign(0, -1)), "0"},
 		{Attribute{Type: TypeInt}, number(5000.5), "5000.5 is no integer within 2^53"},
 		{Attribute{Type: TypeInt}, number(1 << 53), "9007199254740992"},
 		{Attribute{Type: TypeInt}, number(-(1 << 53)), "-9007199254740992"},

@@ -109,7 +109,6 @@ func (b *Bundle) parseManifest(errs *errorList) (listed listing, complete bool) 
 	d.require(root, fields, "vigil", "files", "profiles")
 	if e, ok := fields["files"]; ok {
 		listed.files = make(map[string]Pos)
-		complete = true
 		b.Files = d.words(e.value, "files", MaxFiles, func(n *yaml.Node) (string, bool) {
 			name, ok := d.str(n, "a file", 1024)
 			if !ok {

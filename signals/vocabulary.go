@@ -73,8 +73,7 @@ type typeSpec struct {
 	// lined: the newest fact of a source speaks, so there is a line to overrule.
 	lined bool
 	// kinds it may be about; nil for all.
-	kinds  kindSet
-	refuse string // why not others
+	kinds kindSet
 }
 
 type kindSet uint32

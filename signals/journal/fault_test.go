@@ -459,8 +459,8 @@ func TestOpenOnAFullDisk(t *testing.T) {
 			path := j.mu.segments[0].path
 			m.Put(path, append(m.Contents(path), "half a frame"...))
 		}, true, syscall.ENOSPC},
-		"whole records": {func(m *disktest.Memory, j *Journal) {
-			j = mustOpen(t, m, func(o *Options) { o.MarkAfter = time.Hour })
+		"whole records": {func(m *disktest.Memory, _ *Journal) {
+			j := mustOpen(t, m, func(o *Options) { o.MarkAfter = time.Hour })
 			appendSome(t, j, 3, 4)
 			m.StopAfter(0)
 			_ = j.Close()

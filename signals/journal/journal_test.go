@@ -88,8 +88,6 @@ func contents(t testing.TB, j *Journal) []string {
 	return got
 }
 
-var errEnough = errors.New("enough")
-
 // follow reads from an offset to what was the head at the start.
 func follow(j *Journal, from int64) ([]string, error) {
 	var got []string
