@@ -62,7 +62,7 @@ func (t *twin) standing(key authz.Key, now authz.Instant) held {
 		if f := newest(posture.Attest, source, false, func(a, b posture.Fact) bool { return !a.Passed && b.Passed }); f != nil {
 			if f.Passed && f.Until > now {
 				passes++
-				if h.attestedAt == 0 || f.Time < h.attestedAt {
+				if f.Time > h.attestedAt {
 					h.attestedAt = f.Time
 				}
 			} else if !f.Passed {

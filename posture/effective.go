@@ -23,7 +23,7 @@ type Effective struct {
 
 // Span is when an Effective holds, and what few records say.
 type Span struct {
-	AttestedAt authz.Instant // event time of the oldest of the newest passes that count
+	AttestedAt authz.Instant // event time of the newest pass that counts; 0 where attestation has not passed
 	// From <= now < Until is when the Effective holds.
 	From, Until authz.Instant
 	*Limits     // never nil
@@ -87,7 +87,7 @@ func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
 				failed = true
 				break
 			}
-			if !passed || f.Time < span.AttestedAt {
+			if !passed || f.Time > span.AttestedAt {
 				span.AttestedAt = f.Time
 			}
 			passed = true

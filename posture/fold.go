@@ -191,7 +191,7 @@ func (c *caps) staircase(line []item) []item {
 }
 
 // leastNeeded picks the line to fold: one that restricts nothing if there is one, the
-// newest of these, else the one that ends first.
+// oldest of these, for the newest bounds the age; else the one that ends first.
 func leastNeeded(lines [][]item) int {
 	at := 0
 	for i := 1; i < len(lines); i++ {
@@ -205,7 +205,7 @@ func leastNeeded(lines [][]item) int {
 func compareNeed(a, b []item) int {
 	endA, endB := restrictsUntil(a), restrictsUntil(b)
 	if endA == 0 && endB == 0 {
-		return cmp.Compare(b[0].Time, a[0].Time)
+		return cmp.Compare(a[0].Time, b[0].Time)
 	}
 	return cmp.Compare(endA, endB)
 }

@@ -88,7 +88,7 @@ func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
 		say.Attested = authz.AttestFailed
 	} else if len(passes) > 0 {
 		say.Attested = authz.AttestPassed
-		say.AttestedAt = slices.MinFunc(passes, func(a, b Fact) int { return cmp.Compare(a.Time, b.Time) }).Time
+		say.AttestedAt = slices.MaxFunc(passes, func(a, b Fact) int { return cmp.Compare(a.Time, b.Time) }).Time
 	}
 
 	// Taint, approval, narrowing: all stand until they expire or are lifted.
