@@ -37,6 +37,15 @@ func race(t *testing.T, cfg Config, target int) (decisions, contradictions, stal
 		keys[i] = agentKey(fmt.Sprint("a", i))
 		store.Apply(clock.Now(), change(keys[i], register(start, "default")))
 	}
+	// Every agent's first cached answer is an allow, so that an engine that does not check
+	// its entries has something stale to serve.
+	for range 2 {
+		for i := range keys {
+			req, p := lookRequest(keys[i].ID, "")
+			e.Decide(anyone, req, p)
+		}
+		e.settle()
+	}
 
 	var counted, contradicted, stale atomic.Int64
 	var done atomic.Bool
