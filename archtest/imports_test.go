@@ -19,8 +19,9 @@ var mayImport = map[string][]string{
 	"cache":   {"authz"},
 	"clock":   {"authz", "disk"},
 
-	"identity": {"authz", "posture"},
-	"engine":   {"authz", "rules", "posture", "cache"},
+	"identity":          {"authz", "posture"},
+	"engine":            {"authz", "rules", "posture", "cache"},
+	"engine/enginetest": {"authz", "posture", "rules"}, // for tests
 
 	"signals":          {"authz", "posture", "spell"},
 	"signals/journal":  {"authz", "posture", "signals", "disk"},

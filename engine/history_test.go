@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vigil/authz"
+	"vigil/engine/enginetest"
 	"vigil/posture"
 	"vigil/rules"
 )
@@ -23,7 +24,7 @@ type history struct {
 	engine *Engine
 	store  *posture.Store
 	set    *rules.Set
-	twin   *twin
+	twin   *enginetest.Twin
 
 	asked  []question
 	serial int
@@ -110,7 +111,7 @@ func (h *history) fact(key authz.Key) posture.Fact {
 		f.Cutoff, f.Until = start.Add(time.Duration(rapid.IntRange(0, 20).Draw(h.t, "cutoff"))*time.Second), authz.Forever
 	case posture.Lift, posture.UnreadableSignal:
 		target := posture.Target{Facet: posture.Taint, Source: f.Source, ID: "none"}
-		for _, said := range h.twin.said[key] {
+		for _, said := range h.twin.Said[key] {
 			switch said.Facet {
 			case posture.Taint, posture.Narrow, posture.ApprovalRequired, posture.UnreadableSignal:
 				target = posture.Target{Facet: said.Facet, Source: said.Source, ID: said.ID}
@@ -136,7 +137,7 @@ func (h *history) signal() {
 	}
 	h.store.Apply(h.clock.Now(), changes)
 	for _, c := range changes {
-		h.twin.said[c.Key] = append(h.twin.said[c.Key], c.Facts...)
+		h.twin.Said[c.Key] = append(h.twin.Said[c.Key], c.Facts...)
 	}
 }
 
@@ -145,7 +146,7 @@ func (h *history) reload() {
 }
 
 func (h *history) use(i int) {
-	h.set, h.twin.bundle, h.twin.alone = loaded[i].set, loaded[i].bundle, loaded[i].alone
+	h.set, h.twin.Rules = loaded[i].set, loaded[i].plain
 	h.engine.Use(h.set, h.store)
 }
 
@@ -275,7 +276,7 @@ func (h *history) decide() {
 func (h *history) compare(q question, a authz.Answer) {
 	h.codes[a.Code]++
 	now := h.clock.Now()
-	if got, want := outcomeOf(a.Decision), h.twin.decide(q.caller, q.request, q.principal, now); got != want {
+	if got, want := enginetest.OutcomeOf(a.Decision), h.twin.Decide(q.caller, q.request, q.principal, now); got != want {
 		h.t.Fatalf("at %v, %v\n%+v\n%+v\nthe engine says %+v\n  the twin says %+v\n%s", now, a.Cache, q.request, q.principal, got, want, a.ReasonAdmin)
 	}
 	if a.ValidUntil <= now {
@@ -284,16 +285,15 @@ func (h *history) compare(q question, a authz.Answer) {
 	// C9: the evidence gives the same decision again.
 	if a.Effect != authz.Allow {
 		again := h.engine.ExplainAgain(a.Evidence.(*Evidence), q.caller, q.request, q.principal)
-		if outcomeOf(again.Answer.Decision) != outcomeOf(a.Decision) {
-			h.t.Fatalf("decided %+v, replayed %+v", outcomeOf(a.Decision), outcomeOf(again.Answer.Decision))
+		if enginetest.OutcomeOf(again.Answer.Decision) != enginetest.OutcomeOf(a.Decision) {
+			h.t.Fatalf("decided %+v, replayed %+v", enginetest.OutcomeOf(a.Decision), enginetest.OutcomeOf(again.Answer.Decision))
 		}
 	}
 }
 
 type loadedRules struct {
-	set    *rules.Set
-	bundle *rules.Bundle
-	alone  map[string]*rules.Set
+	set   *rules.Set
+	plain *enginetest.Rules
 }
 
 var loaded []loadedRules
@@ -304,16 +304,20 @@ func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 	if loaded == nil {
 		for _, text := range ruleSets {
 			bundle, set := load(t, text)
-			loaded = append(loaded, loadedRules{set, bundle, alone(t, bundle)})
+			plain, err := enginetest.Plain(bundle)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loaded = append(loaded, loadedRules{set, plain})
 		}
 	}
 	hits, lives, codes := 0, 0, map[authz.Code]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{t: t, clock: newHand(), store: posture.NewStore(), codes: codes, twin: &twin{said: map[authz.Key][]posture.Fact{}}}
+		h := &history{t: t, clock: newHand(), store: posture.NewStore(), codes: codes, twin: &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}}}
 		e, err := New(Config{
 			Now:          h.clock.Now,
 			CacheEntries: rapid.SampledFrom([]int{1, 3, 1000, 1000}).Draw(t, "cache entries"),
-			FeedAge:      func(authz.Instant) time.Duration { return h.twin.feedAge },
+			FeedAge:      func(authz.Instant) time.Duration { return h.twin.FeedAge },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -325,7 +329,7 @@ func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 			f := register(start, "default")
 			f.Registration.Code = "sha256:c0"
 			h.store.Apply(start, change(agentKey(id), f))
-			h.twin.said[agentKey(id)] = append(h.twin.said[agentKey(id)], f)
+			h.twin.Said[agentKey(id)] = append(h.twin.Said[agentKey(id)], f)
 		}
 		for range rapid.IntRange(10, 60).Draw(t, "steps") {
 			switch rapid.IntRange(0, 19).Draw(t, "step") {
@@ -340,7 +344,7 @@ func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 			case 17:
 				h.store.Prune(h.clock.Now())
 			case 18, 19:
-				h.twin.feedAge = time.Duration(rapid.SampledFrom([]int{0, 0, 0, 15, 60}).Draw(t, "feed age")) * time.Second
+				h.twin.FeedAge = time.Duration(rapid.SampledFrom([]int{0, 0, 0, 15, 60}).Draw(t, "feed age")) * time.Second
 			}
 			h.decide()
 		}

@@ -6,6 +6,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vigil/authz"
+	"vigil/engine/enginetest"
 	"vigil/posture"
 )
 
@@ -93,7 +94,7 @@ func TestTheKeyIsWhatIsRead(t *testing.T) {
 // posture. What a key leaves out therefore decides nothing.
 func TestRequestsThatShareAKeyShareTheAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{t: t, clock: newHand(), store: posture.NewStore(), twin: &twin{said: map[authz.Key][]posture.Fact{}}}
+		h := &history{t: t, clock: newHand(), store: posture.NewStore(), twin: &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}}}
 		e, err := New(Config{Now: h.clock.Now, Cache: CacheOff})
 		if err != nil {
 			t.Fatal(err)
@@ -119,8 +120,8 @@ func TestRequestsThatShareAKeyShareTheAnswer(t *testing.T) {
 				seen[key] = q
 				continue
 			}
-			a := outcomeOf(e.Decide(q.caller, q.request, q.principal).Decision)
-			b := outcomeOf(e.Decide(other.caller, other.request, other.principal).Decision)
+			a := enginetest.OutcomeOf(e.Decide(q.caller, q.request, q.principal).Decision)
+			b := enginetest.OutcomeOf(e.Decide(other.caller, other.request, other.principal).Decision)
 			if a != b {
 				t.Fatalf("one key, two answers:\n%+v %+v\n%+v\n%+v %+v\n%+v", q.request, q.principal, a, other.request, other.principal, b)
 			}

@@ -99,22 +99,6 @@ func load(t failer, ruleText string) (*rules.Bundle, *rules.Set) {
 	return bundle, set
 }
 
-// alone compiles every rule of a bundle by itself.
-func alone(t failer, bundle *rules.Bundle) map[string]*rules.Set {
-	t.Helper()
-	sets := map[string]*rules.Set{}
-	for _, r := range bundle.Rules {
-		one := *bundle
-		one.Rules = []*rules.Rule{r}
-		set, errs := rules.Compile(&one)
-		if len(errs) > 0 {
-			t.Fatal(errs)
-		}
-		sets[r.ID] = set
-	}
-	return sets
-}
-
 func newEngine(t testing.TB, cfg Config) *Engine {
 	t.Helper()
 	e, err := New(cfg)

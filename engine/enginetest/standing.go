@@ -1,4 +1,4 @@
-package engine
+package enginetest
 
 import (
 	"slices"
@@ -21,9 +21,9 @@ type held struct {
 }
 
 // standing reads everything ever said of an entity.
-func (t *twin) standing(key authz.Key, now authz.Instant) held {
+func (t *Twin) standing(key authz.Key, now authz.Instant) held {
 	var h held
-	facts := t.said[key]
+	facts := t.Said[key]
 	lifted := func(f posture.Fact) bool {
 		return slices.ContainsFunc(facts, func(l posture.Fact) bool {
 			return l.Facet == posture.Lift && l.Lifts.Facet == f.Facet && l.Lifts.Source == f.Source && l.Lifts.ID == f.ID
@@ -59,7 +59,9 @@ func (t *twin) standing(key authz.Key, now authz.Instant) held {
 		if f := newest(posture.Risk, source, true, func(a, b posture.Fact) bool { return a.Risk > b.Risk }); f != nil {
 			h.risk = max(h.risk, f.Risk)
 		}
-		if f := newest(posture.Attest, source, false, func(a, b posture.Fact) bool { return !a.Passed && b.Passed }); f != nil {
+		if f := newest(posture.Attest, source, false, func(a, b posture.Fact) bool {
+			return !a.Passed && b.Passed || a.Passed == b.Passed && a.Until < b.Until
+		}); f != nil {
 			if f.Passed && f.Until > now {
 				passes++
 				if f.Time > h.attestedAt {

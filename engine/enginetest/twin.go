@@ -1,4 +1,4 @@
-package engine
+package enginetest
 
 import (
 	"fmt"
@@ -10,18 +10,38 @@ import (
 	"vigil/rules"
 )
 
-// twin is the contract, written as plainly as it can be: it keeps everything that was
+// Twin is the contract, written as plainly as it can be: it keeps everything that was
 // ever said, and decides by reading all of it. It has no cache, no index, no stamps, no
-// joins, no records. It is slow, and it is who is right.
-type twin struct {
-	said    map[authz.Key][]posture.Fact
-	bundle  *rules.Bundle
-	alone   map[string]*rules.Set // each rule compiled by itself
-	feedAge time.Duration
+// joins, no records. It is slow, and it is who is right. It is for one goroutine.
+type Twin struct {
+	Said    map[authz.Key][]posture.Fact // of each entity, everything, in any order
+	Rules   *Rules
+	FeedAge time.Duration // how old the view is, where a profile bounds that
 }
 
-// outcome is what of a decision must agree.
-type outcome struct {
+// Rules are a rule set in the form that a Twin reads.
+type Rules struct {
+	Bundle *rules.Bundle
+	Alone  map[string]*rules.Set // each rule compiled by itself, by its id
+}
+
+// Plain compiles every rule of a bundle by itself.
+func Plain(bundle *rules.Bundle) (*Rules, error) {
+	r := &Rules{Bundle: bundle, Alone: map[string]*rules.Set{}}
+	for _, rule := range bundle.Rules {
+		one := *bundle
+		one.Rules = []*rules.Rule{rule}
+		set, errs := rules.Compile(&one)
+		if len(errs) > 0 {
+			return nil, errs
+		}
+		r.Alone[rule.ID] = set
+	}
+	return r, nil
+}
+
+// Outcome is what of a decision must agree. Outcomes are compared with ==.
+type Outcome struct {
 	Effect authz.Effect
 	Class  authz.Class
 	Code   authz.Code
@@ -31,12 +51,13 @@ type outcome struct {
 	Owed   string // the obligations' types
 }
 
-func outcomeOf(d *authz.Decision) outcome {
+// OutcomeOf gives the outcome of a decision.
+func OutcomeOf(d *authz.Decision) Outcome {
 	owed := ""
 	for _, o := range d.Obligations {
 		owed += o.Type + " "
 	}
-	return outcome{d.Effect, d.Class, d.Code, d.Entity, d.Input, fmt.Sprint(d.Rules), owed}
+	return Outcome{d.Effect, d.Class, d.Code, d.Entity, d.Input, fmt.Sprint(d.Rules), owed}
 }
 
 // member is an entity that a request names.
@@ -45,13 +66,14 @@ type member struct {
 	issued authz.Instant
 }
 
-func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Principal, now authz.Instant) outcome {
-	gate := func(code authz.Code, entity authz.Ref, input string) outcome {
-		return outcome{Class: authz.ClassGate, Code: code, Entity: entity, Input: input, Rules: "[]"}
+// Decide says what the answer to a request is at now.
+func (t *Twin) Decide(caller *authz.Caller, req *authz.Request, p *authz.Principal, now authz.Instant) Outcome {
+	gate := func(code authz.Code, entity authz.Ref, input string) Outcome {
+		return Outcome{Class: authz.ClassGate, Code: code, Entity: entity, Input: input, Rules: "[]"}
 	}
 	// Who asks, and what the request touches.
 	if p.Problem == authz.CouldNotEvaluate {
-		return outcome{Class: authz.ClassError, Code: p.Problem, Input: p.Input, Rules: "[]"}
+		return Outcome{Class: authz.ClassError, Code: p.Problem, Input: p.Input, Rules: "[]"}
 	} else if p.Problem != "" {
 		return gate(p.Problem, authz.Ref{}, p.Input)
 	}
@@ -90,19 +112,19 @@ func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 	class := ""
 	switch reg := know(agent).registered; {
 	case p.Agent == "":
-		if !slices.Contains(caller.Agentless, req.Subject.Type) || !slices.Contains(t.bundle.Agentless.Types, req.Subject.Type) {
+		if !slices.Contains(caller.Agentless, req.Subject.Type) || !slices.Contains(t.Rules.Bundle.Agentless.Types, req.Subject.Type) {
 			return gate(authz.NoAgent, authz.Ref{}, "")
 		}
-		class = t.bundle.Agentless.Profile
-		profile = t.bundle.Profiles[class]
+		class = t.Rules.Bundle.Agentless.Profile
+		profile = t.Rules.Bundle.Profiles[class]
 	case reg == nil:
 		class = "unregistered"
-		if profile = t.bundle.Profiles[class]; profile == nil {
+		if profile = t.Rules.Bundle.Profiles[class]; profile == nil {
 			return gate(authz.Unregistered, agent, "")
 		}
 	default:
 		class = reg.Class
-		if profile = t.bundle.Profiles[class]; profile == nil {
+		if profile = t.Rules.Bundle.Profiles[class]; profile == nil {
 			return gate(authz.UnknownClass, agent, "")
 		}
 	}
@@ -143,7 +165,7 @@ func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 			return gate(authz.IssuedBefore, m.ref, "")
 		}
 	}
-	action := t.bundle.Actions[req.Action.Name]
+	action := t.Rules.Bundle.Actions[req.Action.Name]
 	if action == nil {
 		return gate(authz.UnknownAction, authz.Ref{}, "action.name")
 	}
@@ -193,9 +215,9 @@ func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 			return gate(authz.AttestationStale, newest, "")
 		}
 	}
-	stale := profile.MaxFeedAge > 0 && t.feedAge > profile.MaxFeedAge
+	stale := profile.MaxFeedAge > 0 && t.FeedAge > profile.MaxFeedAge
 	if stale && profile.OnStale == rules.StaleDeny {
-		return outcome{Class: authz.ClassStale, Code: authz.StaleView, Rules: "[]"}
+		return Outcome{Class: authz.ClassStale, Code: authz.StaleView, Rules: "[]"}
 	}
 
 	// The rules, then what posture demands of an answer that is not a denial.
@@ -214,7 +236,7 @@ func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 	for _, m := range members {
 		if a := know(m.ref).approval; slices.Contains(a, "*") || slices.Contains(a, req.Action.Name) {
 			if o.Effect == authz.Allow {
-				o = outcome{Effect: authz.Require, Class: authz.ClassRequire, Code: authz.ApprovalRequired, Entity: m.ref, Rules: "[]"}
+				o = Outcome{Effect: authz.Require, Class: authz.ClassRequire, Code: authz.ApprovalRequired, Entity: m.ref, Rules: "[]"}
 			}
 			o.Owed = owed
 			break
@@ -230,11 +252,11 @@ func (t *twin) decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 }
 
 // ask evaluates every rule of the bundle by itself and combines what they say.
-func (t *twin) ask(req *authz.Request, class string, know func(authz.Kind) (held, authz.Ref, bool), now authz.Instant) outcome {
+func (t *Twin) ask(req *authz.Request, class string, know func(authz.Kind) (held, authz.Ref, bool), now authz.Instant) Outcome {
 	var spoke [3][]string // by effect
 	var failed []string
 	inputs := map[string]string{}
-	for _, r := range t.bundle.Rules {
+	for _, r := range t.Rules.Bundle.Rules {
 		if r.Observe || !applies(r, req, class) {
 			continue
 		}
@@ -245,7 +267,7 @@ func (t *twin) ask(req *authz.Request, class string, know func(authz.Kind) (held
 				f.Standings[kind] = h.asStanding(ref.ID)
 			}
 		}
-		switch v := t.alone[r.ID].Plan(req.Action.Name, req.Resource.Type, req.Resource.ID).Evaluate(&f, class); v.Class {
+		switch v := t.Rules.Alone[r.ID].Plan(req.Action.Name, req.Resource.Type, req.Resource.ID).Evaluate(&f, class); v.Class {
 		case authz.ClassError:
 			inputs[r.ID] = v.Input
 			failed = append(failed, r.ID)
@@ -255,12 +277,12 @@ func (t *twin) ask(req *authz.Request, class string, know func(authz.Kind) (held
 	}
 	slices.Sort(failed)
 	failedStrong := slices.DeleteFunc(slices.Clone(failed), func(id string) bool { return t.rule(id).Effect == authz.Allow })
-	say := func(e authz.Effect, c authz.Class, code authz.Code) outcome {
+	say := func(e authz.Effect, c authz.Class, code authz.Code) Outcome {
 		slices.Sort(spoke[e])
-		return outcome{Effect: e, Class: c, Code: code, Rules: fmt.Sprint(spoke[e])}
+		return Outcome{Effect: e, Class: c, Code: code, Rules: fmt.Sprint(spoke[e])}
 	}
-	could := func(which []string) outcome {
-		return outcome{Class: authz.ClassError, Code: authz.CouldNotEvaluate, Input: inputs[which[0]], Rules: fmt.Sprint(which[:1])}
+	could := func(which []string) Outcome {
+		return Outcome{Class: authz.ClassError, Code: authz.CouldNotEvaluate, Input: inputs[which[0]], Rules: fmt.Sprint(which[:1])}
 	}
 	switch {
 	case len(spoke[authz.Deny]) > 0:
@@ -280,11 +302,11 @@ func (t *twin) ask(req *authz.Request, class string, know func(authz.Kind) (held
 	case len(failed) > 0:
 		return could(failed)
 	}
-	return outcome{Class: authz.ClassDefault, Code: authz.NoAllowRule, Rules: "[]"}
+	return Outcome{Class: authz.ClassDefault, Code: authz.NoAllowRule, Rules: "[]"}
 }
 
-func (t *twin) rule(id string) *rules.Rule {
-	return t.bundle.Rules[slices.IndexFunc(t.bundle.Rules, func(r *rules.Rule) bool { return r.ID == id })]
+func (t *Twin) rule(id string) *rules.Rule {
+	return t.Rules.Bundle.Rules[slices.IndexFunc(t.Rules.Bundle.Rules, func(r *rules.Rule) bool { return r.ID == id })]
 }
 
 func applies(r *rules.Rule, req *authz.Request, class string) bool {
