@@ -14,6 +14,7 @@ import (
 
 	"vigil/authz"
 	"vigil/clock"
+	"vigil/disk"
 	"vigil/engine"
 	"vigil/posture"
 	"vigil/rules"
@@ -22,6 +23,7 @@ import (
 	"vigil/server/decision"
 	"vigil/server/recent"
 	"vigil/signals"
+	"vigil/signals/journal"
 )
 
 // node is one running engine: every room, wired.
@@ -32,6 +34,7 @@ type node struct {
 	cfg    *config
 	app    *app
 	log    *slog.Logger
+	on     machine
 	clock  *clock.Clock
 	engine *engine.Engine
 	rules  *ruleKeeper
@@ -62,6 +65,14 @@ type node struct {
 
 	background sync.WaitGroup
 	failed     chan error // what ends the node before it is told to; room for one
+}
+
+// machine is what a node stands on. The zero machine is the one that the process runs on;
+// tests put others underneath, with disks that fail and clocks that jump.
+type machine struct {
+	fs      disk.FS                                              // of the clock, the log and the snapshots
+	time    func() (wall authz.Instant, monotonic time.Duration) // of the clock
+	journal journal.Options                                      // its sizes and pauses
 }
 
 var (
@@ -171,7 +182,7 @@ func (n *node) fail(err error) {
 // openClock starts the one clock. The floor is written while work lasts.
 func (n *node) openClock(work context.Context) error {
 	c, err := clock.New(clock.Config{
-		Path: filepath.Join(n.cfg.DataDir, clockName),
+		Path: filepath.Join(n.cfg.DataDir, clockName), FS: n.on.fs, Source: n.on.time,
 		SaveFailed: func(err error) {
 			if err != nil {
 				n.log.Error("the clock's floor cannot be written", "error", err)

@@ -40,13 +40,15 @@ type storage struct {
 // the engine its records.
 func (n *node) openStorage() error {
 	dir := filepath.Join(n.cfg.DataDir, journalName)
-	j, err := journal.Open(dir, journal.Options{Now: n.now, Logger: n.log})
+	options := n.on.journal
+	options.Now, options.Logger, options.FS = n.now, n.log, n.on.fs
+	j, err := journal.Open(dir, options)
 	if err != nil {
 		return &failure{code: exitInput, err: fmt.Errorf("the signal log: %w", err), hint: logHint(n.cfg.DataDir, err)}
 	}
 	n.clock.Raise(j.LastAppended())
 	s := &storage{
-		journal: j, dir: snapshot.Dir{Path: filepath.Join(n.cfg.DataDir, snapshotsName), Logger: n.log},
+		journal: j, dir: snapshot.Dir{Path: filepath.Join(n.cfg.DataDir, snapshotsName), FS: n.on.fs, Logger: n.log},
 		keep: n.cfg.Snapshot.Keep, now: n.now, raise: n.clock.Raise, log: n.log,
 	}
 	if err := s.restore(); err != nil {
