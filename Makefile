@@ -8,6 +8,7 @@ BENCH    ?= .
 LOADTIME  ?= 10s
 SOAKTIME  ?= 15m
 DECISIONS ?= 1000000
+KILLS     ?= 1000
 LOADFLAGS ?=
 
 BIN       := $(CURDIR)/bin
@@ -15,7 +16,7 @@ GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race fuzz lint vuln bench load revocations soak rules check clean
+.PHONY: help build run test race fuzz lint vuln bench load revocations soak kills rules check clean
 
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +63,9 @@ revocations: build ## Race DECISIONS (1000000) with revocations, then show what 
 
 soak: build ## Load, signals, reloads and races for SOAKTIME (15m), watching for growth
 	$(GO) run ./loadtest soak --start --pdp $(BIN)/pdp --duration $(SOAKTIME) --thresholds loadtest/thresholds/soak.json $(LOADFLAGS)
+
+kills: build ## Kill -9 an engine under load KILLS (1000) times; nothing acknowledged may be lost
+	$(GO) run ./loadtest kills --start --pdp $(BIN)/pdp --kills $(KILLS) --thresholds loadtest/thresholds/kills.json $(LOADFLAGS)
 
 rules: build ## Test the rules of the examples
 	$(BIN)/pdp rules test $(wildcard examples/*/rules)

@@ -24,7 +24,7 @@ func TestWrongCallsAreRefused(t *testing.T) {
 		"", "dance", "run", "run --start --decision-url http://127.0.0.1:1", "run --decision-url http://10.1.2.3:7070", "run --start --rate -1",
 		"run --start --duration 0s", "run --start --duration 1000h", "run --start --connections 0", "run --start extra", "run --start --cache maybe",
 		"run --decision-url http://127.0.0.1:1 --signals 5", "race --unchecked --start", "race --in-process --start", "race --decision-url http://127.0.0.1:1",
-		"race --in-process --pushers 9", "race --in-process --decisions 0", "soak --start --share 2", "soak --start --duration 1s --sample 1s",
+		"race --in-process --pushers 9", "race --in-process --decisions 0", "soak --start --share 2", "kills --decision-url http://127.0.0.1:1", "kills --start --kills 0", "kills --start --pushers 0", "kills --start --longest 0s", "soak --start --duration 1s --sample 1s",
 		"gen --rules 1", "gen --agents 0", "run --start --rate NaN", "run --start --workload missing.json", "run --start --thresholds",
 	} {
 		if code, out := command(t, strings.Fields(args)...); code != exitUsage {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,48 +27,64 @@ type site struct {
 	pid               int
 }
 
-// process is a program that was started. Its goroutine waits for it and then closes ended.
+// process is a program that was started, maybe several times in one folder. A goroutine of
+// each start waits for its end and then closes ended.
 type process struct {
-	cmd   *exec.Cmd
-	dir   string // removed at the end
-	log   *os.File
-	ended chan struct{}
+	program string
+	args    []string
+	env     []string
+	cmd     *exec.Cmd
+	dir     string // removed at the end, unless it is evidence
+	keep    bool
+	log     *os.File
+	ended   chan struct{}
 }
 
 // open gives the engine that the options name, and starts it where they say so.
 func (o *options) open(ctx context.Context, w *Workload, log io.Writer) (*site, error) {
 	s := &site{http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 2}}}
-	decision, control, tokenFile := o.decisionURL, o.controlURL, o.tokenFile
+	var err error
 	if o.start {
-		var err error
 		if s.process, err = startEngine(ctx, o, w, log); err != nil {
 			return nil, err
 		}
-		s.pid = s.process.cmd.Process.Pid
-		if decision, control, err = s.process.addresses(ctx); err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		tokenFile = filepath.Join(s.process.dir, "data", "local.token")
+		err = s.meet(ctx)
+	} else {
+		err = s.connect(o.decisionURL, o.controlURL, o.tokenFile, o.remote)
 	}
-	var err error
-	if s.decision, err = parseTarget(decision, o.remote); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// meet finds the engine that was started here, once it answers.
+func (s *site) meet(ctx context.Context) error {
+	s.pid = s.process.cmd.Process.Pid
+	decision, control, err := s.process.addresses(ctx)
+	if err != nil {
+		return err
+	}
+	return s.connect(decision, control, filepath.Join(s.process.dir, "data", "local.token"), false)
+}
+
+func (s *site) connect(decision, control, tokenFile string, remote bool) (err error) {
+	if s.decision, err = parseTarget(decision, remote); err != nil {
+		return err
 	}
 	if control != "" {
 		s.hasControl = true
-		if s.control, err = parseTarget(control, o.remote); err != nil {
-			return nil, errors.Join(err, s.close())
+		if s.control, err = parseTarget(control, remote); err != nil {
+			return err
 		}
 		if s.control.network != "tcp" {
-			return nil, errors.Join(badUsage("--control-url: want http://host:port"), s.close())
+			return badUsage("--control-url: want http://host:port")
 		}
 	}
 	if tokenFile != "" {
-		if s.token, err = readToken(tokenFile); err != nil {
-			return nil, errors.Join(err, s.close())
-		}
+		s.token, err = readToken(tokenFile)
 	}
-	return s, nil
+	return err
 }
 
 // close stops the engine if it was started, and removes what it left.
@@ -84,16 +101,15 @@ func startEngine(ctx context.Context, o *options, w *Workload, log io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
-	p := &process{dir: dir, ended: make(chan struct{})}
+	p := &process{program: o.pdp, dir: dir}
 	abandon := func(err error) (*process, error) { return nil, errors.Join(err, os.RemoveAll(dir)) }
 	if len(w.Bundle) == 0 {
 		return abandon(badUsage("the workload has no bundle to start an engine with"))
 	}
-	program := o.pdp
-	if program == "" {
-		program = filepath.Join(dir, "pdp")
+	if p.program == "" {
+		p.program = filepath.Join(dir, "pdp")
 		fmt.Fprintln(log, "building pdp")
-		build := exec.CommandContext(ctx, "go", "build", "-o", program, "vigil/cmd/pdp")
+		build := exec.CommandContext(ctx, "go", "build", "-o", p.program, "vigil/cmd/pdp")
 		if out, err := build.CombinedOutput(); err != nil {
 			return abandon(fmt.Errorf("go build vigil/cmd/pdp: %w\n%s", err, out))
 		}
@@ -114,21 +130,50 @@ func startEngine(ctx context.Context, o *options, w *Workload, log io.Writer) (*
 	if p.log, err = os.OpenFile(filepath.Join(dir, "pdp.log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return abandon(err)
 	}
-	p.cmd = exec.Command(program, "serve", "--fresh", "--data-dir", filepath.Join(dir, "data"), "--rules-dir", rules,
+	p.args = []string{"serve", "--data-dir", filepath.Join(dir, "data"), "--rules-dir", rules,
 		"--decision-listen", listen, "--control-listen", "127.0.0.1:0", "--cache", o.cache,
-		"--logging-level", "warn", "--logging-decisions", "off", "--address-file", filepath.Join(dir, "addresses.json"))
+		"--logging-level", "warn", "--logging-decisions", "off", "--address-file", filepath.Join(dir, "addresses.json")}
 	// Nothing of ours is its business, and its token stays in dir.
-	p.cmd.Env = []string{"XDG_RUNTIME_DIR=" + dir}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := p.cmd.Start(); err != nil {
+	p.env = []string{"XDG_RUNTIME_DIR=" + dir, "VIGIL_DECISION_DRAIN=0s"}
+	if o.snapshotEvery > 0 {
+		p.env = append(p.env, "VIGIL_SNAPSHOT_EVERY="+o.snapshotEvery.String())
+	}
+	if err := p.launch(); err != nil {
 		p.log.Close()
 		return abandon(err)
 	}
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait()
-	}()
 	return p, nil
+}
+
+// launch starts the program, for the first time or after it has ended.
+func (p *process) launch() error {
+	if err := os.Remove(filepath.Join(p.dir, "addresses.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	cmd := exec.Command(p.program, p.args...)
+	cmd.Env = p.env
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	p.cmd, p.ended = cmd, ended
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	return nil
+}
+
+// kill ends the program as a power cut would end it, and waits until it is gone. One that
+// had ended before is an error.
+func (p *process) kill() error {
+	err := p.cmd.Process.Kill()
+	<-p.ended
+	if p.cmd.ProcessState.Exited() {
+		return fmt.Errorf("the engine ended by itself: %s", p.tail())
+	}
+	return err
 }
 
 // startTime bounds how long an engine may take to answer.
@@ -200,5 +245,8 @@ func (p *process) stop() error {
 		}
 	}
 	p.log.Close()
+	if p.keep {
+		return problem
+	}
 	return errors.Join(problem, os.RemoveAll(p.dir))
 }

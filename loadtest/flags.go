@@ -34,6 +34,7 @@ type options struct {
 	start, unix, remote                bool
 	pdp, cache                         string
 	workload                           string
+	snapshotEvery                      time.Duration // of an engine that is started; 0 leaves it as it is
 	json, thresholds                   string
 	timeout                            time.Duration
 	quiet                              bool

@@ -41,8 +41,16 @@ func parseTarget(text string, remote bool) (target, error) {
 
 // request is a whole HTTP request, ready to be written.
 func (t target) request(method, path, token string, body []byte) []byte {
+	return t.requestWith(method, path, token, "", body)
+}
+
+// requestWith is request with one header more, such as "Name: value"; "" for none.
+func (t target) requestWith(method, path, token, header string, body []byte) []byte {
 	var head strings.Builder
 	fmt.Fprintf(&head, "%s %s%s HTTP/1.1\r\nHost: %s\r\n", method, t.prefix, path, t.host)
+	if header != "" {
+		head.WriteString(header + "\r\n")
+	}
 	if token != "" {
 		fmt.Fprintf(&head, "Authorization: Bearer %s\r\n", token)
 	}
