@@ -43,12 +43,17 @@ func (s *Server) getStatus(c *call) error {
 			if !s.lists.enter(c.r.Context()) {
 				return busy("posture is being walked")
 			}
-			digest := parts.Posture.Digest(now)
-			s.lists.leave()
+			digest := s.digest(parts.Posture, now)
 			out.Posture.Digest, out.Posture.DigestAt = hex.EncodeToString(digest[:]), now.String()
 		}
 	}
 	return c.respond(http.StatusOK, out)
+}
+
+// digest walks posture and leaves its place, also where the walk meets a defect.
+func (s *Server) digest(p Posture, now authz.Instant) [32]byte {
+	defer s.lists.leave()
+	return p.Digest(now)
 }
 
 func rulesStatus(state RulesState) RulesStatus {
