@@ -1,5 +1,7 @@
 package authz
 
+import "sync/atomic"
+
 // Effect is what a decision says. The zero Effect is Deny.
 type Effect uint8
 
@@ -118,6 +120,15 @@ type Answer struct {
 	// stated. The answer is good until then or ValidUntil, whichever is first.
 	Expires Instant
 	Cache   Lookup
+	// Memo stands beside a cached decision, for whoever encodes it; nil elsewhere.
+	Memo *Memo
+}
+
+// Memo keeps what an encoder made of a cached decision, so that the next hit need not
+// make it again. It is safe for concurrent use: several may make the same, and the last
+// one stays. The zero Memo is empty. What is kept must not change.
+type Memo struct {
+	Brief, Full atomic.Pointer[[]byte]
 }
 
 // GoodUntil is when time alone may change the answer: the earlier of ValidUntil and

@@ -50,7 +50,7 @@ func (e *Engine) decideBatch(caller *authz.Caller, items []Item, answers []authz
 		e.counts.lookup(q.key, it.looked)
 		answer := authz.Answer{AsOf: asOf, At: now, Expires: q.principal.Ends(), Cache: it.looked}
 		if it.looked == authz.Hit && e.cfg.Cache != CacheVerify {
-			answer.Decision = it.entry.Decision
+			answer.Decision, answer.Memo = it.entry.Value.decision, &it.entry.Value.memo
 		} else {
 			q.feedAge = feedAge
 			answer.Decision = e.conclude(q, it.looked)
@@ -70,7 +70,7 @@ func (e *Engine) decideBatch(caller *authz.Caller, items []Item, answers []authz
 // by its gathered inquiry otherwise.
 type pending struct {
 	inquiry *inquiry
-	entry   *cache.Entry[*stamp]
+	entry   *cache.Entry[kept]
 	looked  authz.Lookup
 }
 

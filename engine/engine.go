@@ -46,7 +46,7 @@ type Config struct {
 // but for Store.Exclusive when signals overtake it three times in a row.
 type Engine struct {
 	cfg   Config
-	cache *cache.Cache[*stamp] // nil with CacheOff
+	cache *cache.Cache[kept] // nil with CacheOff
 
 	// basis is replaced whole. A decision loads it once; a cached decision holds the
 	// basis it was made from and is dead as soon as another one is stored here.
@@ -62,20 +62,15 @@ type basis struct {
 	posture *posture.Store
 }
 
-// stamp is what a cached decision was computed from.
-type stamp struct {
-	engine *Engine
-	basis  *basis
-	reads  posture.Stamp
+// kept is a cached decision with what it was computed from.
+type kept struct {
+	decision   *authz.Decision
+	validUntil authz.Instant // exclusive
+	basis      *basis
 	// maxFeedAge is the bound of the profile that decided; 0 for none.
 	maxFeedAge time.Duration
-}
-
-// Current is on the hot path: it loads one pointer, then one per entity, and does
-// nothing else. The basis is loaded first; see Decide for why the order of the
-// records does not matter.
-func (s *stamp) Current() bool {
-	return s.engine.basis.Load() == s.basis && s.reads.Current()
+	memo       authz.Memo
+	reads      posture.Stamp
 }
 
 // New makes an engine. It cannot decide before the first Use.
@@ -89,7 +84,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg}
 	e.inquiries.New = func() any { return new(inquiry) }
 	if cfg.Cache != CacheOff {
-		c, err := cache.New[*stamp](cfg.CacheEntries)
+		c, err := cache.New[kept](cfg.CacheEntries)
 		if err != nil {
 			return nil, err
 		}
@@ -151,7 +146,7 @@ func (e *Engine) decide(caller *authz.Caller, req *authz.Request, p *authz.Princ
 	}
 	e.counts.lookup(q.key, looked)
 	if looked == authz.Hit && e.cfg.Cache != CacheVerify {
-		return authz.Answer{Decision: entry.Decision, AsOf: asOf, At: now, Expires: p.Ends(), Cache: authz.Hit}, true
+		return authz.Answer{Decision: entry.Value.decision, Memo: &entry.Value.memo, AsOf: asOf, At: now, Expires: p.Ends(), Cache: authz.Hit}, true
 	}
 	q.gather(e.cfg.Now)
 	if e.basis.Load() != b {
@@ -167,7 +162,7 @@ func (e *Engine) decide(caller *authz.Caller, req *authz.Request, p *authz.Princ
 
 // look finds the entry that may answer q. It is Bypass for requests whose answer is
 // never cached, for what they carry is in no key.
-func (e *Engine) look(q *inquiry) (*cache.Entry[*stamp], authz.Lookup) {
+func (e *Engine) look(q *inquiry) (*cache.Entry[kept], authz.Lookup) {
 	if e.cache == nil || q.principal.Problem != "" || q.plan == nil {
 		return nil, authz.Bypass
 	}
@@ -177,17 +172,23 @@ func (e *Engine) look(q *inquiry) (*cache.Entry[*stamp], authz.Lookup) {
 
 // check says whether an entry, found before now was read, answers q at now. Plans are
 // numbered anew in every rule set, so a key means something only within its own basis.
-func (e *Engine) check(q *inquiry, entry *cache.Entry[*stamp], now authz.Instant, feedAge time.Duration) authz.Lookup {
-	bound := entry.Stamp.maxFeedAge
+// It is on the hot path: it loads one pointer, then one per entity. The basis is loaded
+// first; see Decide for why the order of the records does not matter.
+func (e *Engine) check(q *inquiry, entry *cache.Entry[kept], now authz.Instant, feedAge time.Duration) authz.Lookup {
+	k := &entry.Value
 	switch {
 	case e.cfg.Cache == CacheUnchecked:
 		return authz.Hit
-	case q.expired(now), bound > 0 && feedAge > bound:
+	case q.expired(now), k.maxFeedAge > 0 && feedAge > k.maxFeedAge:
 		return authz.Bypass
-	case entry.Stamp.basis != q.basis:
+	case k.basis != q.basis:
+		return authz.MissStale
+	case now >= k.validUntil:
+		return authz.MissExpired
+	case e.basis.Load() != k.basis || !k.reads.Current():
 		return authz.MissStale
 	}
-	return entry.Check(now)
+	return authz.Hit
 }
 
 // conclude judges a gathered q, and offers the answer to the cache where q was looked
@@ -195,22 +196,22 @@ func (e *Engine) check(q *inquiry, entry *cache.Entry[*stamp], now authz.Instant
 func (e *Engine) conclude(q *inquiry, looked authz.Lookup) *authz.Decision {
 	decision := q.judge()
 	if looked != authz.Bypass && looked != authz.Hit && q.cacheable {
-		s := &stamp{engine: e, basis: q.basis, reads: q.view.Stamp()}
+		entry := e.cache.NewEntry(q.key)
+		k := &entry.Value
+		k.decision, k.validUntil, k.basis = decision, decision.ValidUntil, q.basis
 		if q.profile != nil {
-			s.maxFeedAge = q.profile.MaxFeedAge
+			k.maxFeedAge = q.profile.MaxFeedAge
 		}
-		e.cache.Put(&cache.Entry[*stamp]{
-			Key: append([]byte(nil), q.key...), Stamp: s,
-			ValidUntil: decision.ValidUntil, Decision: decision,
-		})
+		q.view.Stamp(&k.reads)
+		e.cache.Put(entry)
 	}
 	return decision
 }
 
 // verify compares an entry with what was decided beside it, and counts a mismatch where
 // both were true at the same instant and differ.
-func (e *Engine) verify(q *inquiry, entry *cache.Entry[*stamp], fresh *authz.Decision) {
-	if e.check(q, entry, q.now, q.feedAge) == authz.Hit && !same(entry.Decision, fresh) {
+func (e *Engine) verify(q *inquiry, entry *cache.Entry[kept], fresh *authz.Decision) {
+	if e.check(q, entry, q.now, q.feedAge) == authz.Hit && !same(entry.Value.decision, fresh) {
 		e.counts.mismatch.Add(1)
 	}
 }

@@ -48,7 +48,7 @@ func hits(e *Engine, agents int, skip string) (hit, missed int) {
 func TestASignalAboutOneAgentLeavesEveryOtherAnswerCached(t *testing.T) {
 	const agents = 200
 	clock := newHand()
-	e := newEngine(t, Config{CacheEntries: 10 * agents, Now: clock.Now})
+	e := newEngine(t, Config{Now: clock.Now})
 	_, set := load(t, ruleSets[0])
 	store := posture.NewStore()
 	e.Use(set, store)
@@ -80,7 +80,7 @@ func TestASignalAboutOneAgentLeavesEveryOtherAnswerCached(t *testing.T) {
 func TestABirthCostsOnlyWhatSharesItsCounter(t *testing.T) {
 	const agents, births = 20, 2000
 	clock := newHand()
-	e := newEngine(t, Config{CacheEntries: 10 * agents, Now: clock.Now})
+	e := newEngine(t, Config{Now: clock.Now})
 	_, set := load(t, ruleSets[0])
 	store := posture.NewStore()
 	e.Use(set, store)

@@ -85,7 +85,7 @@ func BenchmarkView(b *testing.B) {
 func BenchmarkStampCurrent(b *testing.B) {
 	s := fleetOf(1000)
 	key, _ := fleet(17)
-	stamp := viewOf(s, key, agent("a"), agent("b"), agent("c"), agent("d")).Stamp()
+	stamp := stampOf(viewOf(s, key, agent("a"), agent("b"), agent("c"), agent("d")))
 	b.ReportAllocs()
 	for range b.N {
 		if !stamp.Current() {

@@ -102,8 +102,7 @@ func TestEveryInterleavingOfDeathAndBirth(t *testing.T) {
 						r++
 					default:
 						stamped = v.read(p, a.ID, s.birth(p.hash), seen)
-						one := v.Stamp()
-						stamp = &one
+						stamp = stampOf(&v)
 					}
 					// One that is stale early costs a look; one that is current late costs the contract.
 					if stamp != nil && stamp.Current() && stamped != inForce {
@@ -140,7 +139,7 @@ func TestEveryInterleavingOfACommit(t *testing.T) {
 		var v View
 		v.Reset(s)
 		var seen [2]authz.Instant
-		var stamp Stamp
+		var stamp *Stamp
 		confirmed := false
 		write := []func(){
 			func() { s.insert(p, fresh) },
@@ -153,7 +152,7 @@ func TestEveryInterleavingOfACommit(t *testing.T) {
 		read := []func(){
 			func() { seen[0] = authz.Instant(v.Read(a).At(1).Risk) },
 			func() { seen[1] = authz.Instant(v.Read(b).At(1).Risk) },
-			func() { confirmed = v.Confirm(); stamp = v.Stamp() },
+			func() { confirmed = v.Confirm(); stamp = stampOf(&v) },
 		}
 		committed := false
 		for _, writer := range schedule {

@@ -23,7 +23,7 @@ type onlooker struct {
 }
 
 type onlook struct {
-	stamp Stamp
+	stamp *Stamp
 	said  []saying // by key
 }
 
@@ -63,7 +63,7 @@ func (o *onlooker) look() ([]saying, error) {
 		} else if !reflect.DeepEqual(now, in) {
 			return nil, fmt.Errorf("two reads of one instant differ")
 		}
-		stamp := v.Stamp()
+		stamp := stampOf(&v)
 		if v.Confirm() || stamp.Current() {
 			o.stamps = append(o.stamps, onlook{stamp, now})
 		}

@@ -120,7 +120,7 @@ func TestNoStampIsCurrentAfterASignalInForce(t *testing.T) {
 		if !v.Confirm() {
 			return nil
 		}
-		stamp := v.Stamp()
+		stamp := stampOf(&v)
 		after := acknowledged.Load()
 		for range 50 {
 			ack := acknowledged.Load()

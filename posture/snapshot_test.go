@@ -56,7 +56,7 @@ func TestASnapshotHoldsEverything(t *testing.T) {
 	})
 	// It is a store like any other.
 	v := viewOf(back, agent("id-0"), agent("later"))
-	stamp := v.Stamp()
+	stamp := stampOf(v)
 	if back.Apply(1, []Change{{agent("later"), []Fact{risk(1, 1)}}}); stamp.Current() || v.Confirm() {
 		t.Error("a birth after the restart went unnoticed")
 	}

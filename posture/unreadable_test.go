@@ -69,7 +69,7 @@ func TestAPanicLeavesAllOrNothing(t *testing.T) {
 		for _, key := range keys {
 			v.Read(key)
 		}
-		before, steps := v.Stamp(), 0
+		before, steps := stampOf(&v), 0
 		s.paused = func() {
 			if steps++; steps == panicAt {
 				panic("a fault")

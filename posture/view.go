@@ -105,23 +105,23 @@ func (v *View) Confirm() bool {
 	return true
 }
 
-// Stamp gives what v has read, in a form that can be asked later whether it is still
-// current. It shares no memory with v.
-func (v *View) Stamp() Stamp {
+// Stamp puts what v has read into s, which is zero, in a form that can be asked later
+// whether it is still current. They share no memory. s must stay where it is.
+func (v *View) Stamp(s *Stamp) {
 	cells := 0
 	for i := range v.pins {
 		if v.pins[i].cell != nil {
 			cells++
 		}
 	}
-	s := Stamp{}
-	if cells > 0 {
+	s.cells, s.births = s.roomForCells[:0], s.roomForBirths[:0]
+	if cells > len(s.roomForCells) {
 		s.cells = make([]sight, 0, cells)
 	}
-	if cells < len(v.pins) {
-		s.counters = v.store.births
-		s.births = make([]uint64, 0, len(v.pins)-cells)
+	if births := len(v.pins) - cells; births > len(s.roomForBirths) {
+		s.births = make([]uint64, 0, births)
 	}
+	s.counters = v.store.births
 	for i := range v.pins {
 		if p := &v.pins[i]; p.cell != nil {
 			s.cells = append(s.cells, sight{p.cell, p.rec})
@@ -129,15 +129,20 @@ func (v *View) Stamp() Stamp {
 			s.births = append(s.births, uint64(p.birth)<<32|uint64(p.seen))
 		}
 	}
-	return s
 }
 
 // Stamp is the records that a decision was computed from, and the absences. The zero
-// Stamp is of a decision computed from nothing, and always current.
+// Stamp is of a decision computed from nothing, and always current. It refers to itself
+// and must not be copied.
 type Stamp struct {
 	cells    []sight
 	births   []uint64 // number of the counter <<32 | its value
 	counters []atomic.Uint32
+
+	// Where the above lie for requests that touch few entities: beside what holds the
+	// Stamp, so that a look at it touches few cache lines.
+	roomForCells  [6]sight
+	roomForBirths [6]uint64
 }
 
 type sight struct {

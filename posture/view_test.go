@@ -49,7 +49,7 @@ func TestAStampEndsWithAnyChangeOfWhatWasRead(t *testing.T) {
 			s := NewStore()
 			s.Apply(1, []Change{{a, []Fact{risk(3, 3), short}}, {b, []Fact{risk(3, 3)}}})
 			v := viewOf(s, a, unborn, foreign)
-			stamp := v.Stamp()
+			stamp := stampOf(v)
 			if !stamp.Current() || !v.Confirm() {
 				t.Fatal("stale from the start")
 			}
@@ -77,7 +77,7 @@ func TestTheCellOfAnEntityBeingBornIsWatched(t *testing.T) {
 	if v.Read(a) != nil || !v.Confirm() {
 		t.Fatal("in force before it was stored")
 	}
-	stamp := v.Stamp()
+	stamp := stampOf(v)
 	if !stamp.Current() {
 		t.Fatal("stale before it was stored")
 	}
@@ -100,7 +100,7 @@ func TestARecordThatWaitsMeansItsPredecessor(t *testing.T) {
 	sa.next.pending.Store(&pending{word: word, prev: old})
 
 	before := viewOf(s, a, b)
-	stampBefore := before.Stamp()
+	stampBefore := stampOf(before)
 	sa.cell.rec.Store(sa.next)
 	during := new(View)
 	during.Reset(s)
@@ -108,7 +108,7 @@ func TestARecordThatWaitsMeansItsPredecessor(t *testing.T) {
 		t.Fatal("a record that waits was read")
 	}
 	during.Read(b)
-	stampDuring := during.Stamp()
+	stampDuring := stampOf(during)
 	if !before.Confirm() || !during.Confirm() {
 		t.Error("moved before the commit")
 	}
@@ -120,7 +120,7 @@ func TestARecordThatWaitsMeansItsPredecessor(t *testing.T) {
 		t.Error("not in force after the commit")
 	}
 	after := viewOf(s, a, b)
-	stampAfter := after.Stamp()
+	stampAfter := stampOf(after)
 	sa.next.pending.Store(nil)
 	if !after.Confirm() || !stampAfter.Current() {
 		t.Error("clearing what the record waited for is a move")
@@ -137,14 +137,14 @@ func TestADeadRecordIsAnAbsence(t *testing.T) {
 	a := agent("a")
 	s.Apply(1, []Change{{a, []Fact{risk(1, 1)}}})
 	st := s.begin(a)
-	alive := viewOf(s, a).Stamp()
+	alive := stampOf(viewOf(s, a))
 	st.cell.rec.Store(dead)
 	v := new(View)
 	v.Reset(s)
 	if v.Read(a) != nil || s.Get(a) != nil || !v.Confirm() {
 		t.Fatal("a dead record was read")
 	}
-	stamp := v.Stamp()
+	stamp := stampOf(v)
 	if alive.Current() || !stamp.Current() {
 		t.Fatal("the death went unnoticed")
 	}
@@ -174,7 +174,7 @@ func TestReadingAllocatesNothing(t *testing.T) {
 	})
 	keys := []authz.Key{a, agent("unborn"), everything, authz.Ref{Kind: authz.KindTenant, ID: "default"}.In("default")}
 	v := new(View)
-	stamp := viewOf(s, keys...).Stamp()
+	stamp := stampOf(viewOf(s, keys...))
 	if n := testing.AllocsPerRun(100, func() {
 		v.Reset(s)
 		for _, key := range keys {
@@ -206,4 +206,10 @@ func TestPruneRenewsWhatIsReady(t *testing.T) {
 	if n := reading(); n != 0 || s.Get(a).At(10).Registered {
 		t.Errorf("%v allocations; registered: %v", n, s.Get(a).At(10).Registered)
 	}
+}
+
+func stampOf(v *View) *Stamp {
+	s := new(Stamp)
+	v.Stamp(s)
+	return s
 }
