@@ -1,8 +1,10 @@
 package rules
 
 import (
+	"fmt"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,8 +67,15 @@ func (c *compiler) rules(sorted []*Rule) []*rule {
 	errs := make([][]Error, len(sorted))
 	var next atomic.Int64 // the rule that the next idle goroutine takes
 	var workers sync.WaitGroup
+	var fault atomic.Pointer[string] // the first panic of a worker, with its stack
 	for range min(runtime.GOMAXPROCS(0), len(sorted)) {
 		workers.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					text := fmt.Sprintf("%v\n%s", v, debug.Stack())
+					fault.CompareAndSwap(nil, &text)
+				}
+			}()
 			for i := int(next.Add(1)) - 1; i < len(sorted); i = int(next.Add(1)) - 1 {
 				rc := &ruleCompiler{bundle: c.bundle, scopes: c.scopes, scope: scopes[i], rule: sorted[i]}
 				if compiled[i] = rc.compile(); compiled[i] != nil {
@@ -77,6 +86,9 @@ func (c *compiler) rules(sorted []*Rule) []*rule {
 		})
 	}
 	workers.Wait()
+	if text := fault.Load(); text != nil {
+		panic(*text) // in the caller's goroutine, who can recover from it
+	}
 	c.errs = append(c.errs, slices.Concat(errs...)...)
 	return compiled
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +26,8 @@ type ruleKeeper struct {
 	dir      string // the configured folder
 	lastGood string // where the copy is kept
 	options  rules.LoadOptions
-	use      func(*rules.Set) // puts a set in use, at once
+	loadDir  func(string, rules.LoadOptions) (*rules.Bundle, *rules.Set, rules.Errors) // nil: rules.LoadDirWith
+	use      func(*rules.Set)                                                          // puts a set in use, at once
 	check    func(*rules.Bundle) []string
 	now      func() authz.Instant
 	log      *slog.Logger
@@ -53,17 +57,34 @@ func (k *ruleKeeper) declares(class string) bool {
 	return s != nil && s.Set.Profile(class) != nil
 }
 
+// load compiles a bundle. Files that are being watched may hold anything, also what the
+// compiler has a defect for: that is a bundle that cannot be read, and no end of a process
+// that decides by another one.
+func (k *ruleKeeper) load(dir string) (bundle *rules.Bundle, set *rules.Set, errs rules.Errors) {
+	defer func() {
+		if v := recover(); v != nil {
+			k.log.Error("panic while loading rules", "dir", dir, "panic", v, "stack", string(debug.Stack()))
+			what, _, _ := strings.Cut(fmt.Sprint(v), "\n")
+			bundle, set, errs = nil, nil, rules.Errors{{Message: "a defect in Vigil, whose stack is in the log: " + what}}
+		}
+	}()
+	if k.loadDir != nil {
+		return k.loadDir(dir, k.options)
+	}
+	return rules.LoadDirWith(dir, k.options)
+}
+
 // Start loads the bundle, or the last good one where the folder's is broken. Its error
 // says that there is neither.
 func (k *ruleKeeper) Start() error {
 	k.loading.Lock()
 	defer k.loading.Unlock()
-	bundle, set, errs := rules.LoadDirWith(k.dir, k.options)
+	bundle, set, errs := k.load(k.dir)
 	if len(errs) == 0 {
 		k.put(bundle, set)
 		return nil
 	}
-	old, oldSet, oldErrs := rules.LoadDirWith(k.lastGood, k.options)
+	old, oldSet, oldErrs := k.load(k.lastGood)
 	if len(oldErrs) > 0 {
 		return inDir(k.dir, errs)
 	}
@@ -85,7 +106,7 @@ func (k *ruleKeeper) Reload(ctx context.Context, expect string) (control.RulesSt
 	if err := ctx.Err(); err != nil {
 		return k.State(), err // whoever asked has gone while another load ran
 	}
-	bundle, set, errs := rules.LoadDirWith(k.dir, k.options)
+	bundle, set, errs := k.load(k.dir)
 	var err error
 	switch {
 	case len(errs) > 0:
