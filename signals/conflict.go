@@ -34,7 +34,8 @@ func (in *Intake) claim(sender Sender, batch *Batch, records []Record) (fresh []
 	for i := range batch.Signals {
 		s := &batch.Signals[i]
 		content = s.AppendJSON(content[:0])
-		key, isFresh, ok := in.recent.claim(source, s.ID, content)
+		key, dated, isFresh, ok := in.recent.claim(source, s.ID, content, records[i].Dated)
+		records[i].Dated = dated // of two that come at once, the date of the first
 		if isFresh {
 			fresh = append(fresh, key)
 			ok = !in.contradicts(&records[i], s, now)

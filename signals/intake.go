@@ -209,14 +209,19 @@ func ahead(t, now authz.Instant) time.Duration {
 
 // date finds when a signal in another source's line counts from: just after the newest
 // that the line says on its facet, so that it overrules what is there and nothing that
-// comes later. A signal that was there before keeps the date it had.
+// comes later. What the line dates after the signal itself, and more than MaxAhead after,
+// its sender had not seen. A signal that was there before keeps the date it had, though
+// the line may have made it redundant: sent again it overrules nothing anew.
 func (in *Intake) date(rec *Record, s *Signal) *DecodeError {
 	if len(s.Entities) > 1 {
 		return &DecodeError{Code: CodeBadValue, Pointer: "/entities",
 			Detail: "a signal in another source's line is about one entity"}
 	}
+	if rec.Dated = in.recent.dated(rec.Source.String(), s.ID); rec.Dated != 0 {
+		return nil
+	}
 	facet, id := s.Type.facet(), OverrulingID(rec.Source, s.ID)
-	newest := authz.Instant(0)
+	newest, unseen := authz.Instant(0), false
 	for f := range in.cfg.Store.Get(s.Entities[0].In(s.Tenant)).Facts() {
 		if f.Facet != facet || f.Source != s.Line {
 			continue
@@ -225,9 +230,16 @@ func (in *Intake) date(rec *Record, s *Signal) *DecodeError {
 			rec.Dated = f.Time
 			return nil
 		}
+		if f.Time > s.Time.Add(MaxAhead) {
+			unseen = true
+			continue
+		}
 		newest = max(newest, f.Time)
 	}
 	switch {
+	case newest == 0 && unseen:
+		return &DecodeError{Code: CodeBadValue, Pointer: "/time",
+			Detail: fmt.Sprintf("is before all that %s says about %s: a %s overrules what was known then", clip(s.Line), clip(s.Entities[0].String()), s.Type)}
 	case newest == 0:
 		return &DecodeError{Code: CodeBadValue, Pointer: "/source",
 			Detail: fmt.Sprintf("%s has said nothing about %s that a %s could overrule", clip(s.Line), clip(s.Entities[0].String()), s.Type)}

@@ -577,14 +577,14 @@ func TestManyPushersHearOfTheirOwn(t *testing.T) {
 func TestRecentIDsAreBounded(t *testing.T) {
 	r := newRecentIDs()
 	for i := range maxRecentIDs + 100 {
-		if _, fresh, ok := r.claim("client:a", fmt.Sprint(i), []byte("x")); !fresh || !ok {
+		if _, _, fresh, ok := r.claim("client:a", fmt.Sprint(i), []byte("x"), 0); !fresh || !ok {
 			t.Fatalf("id %d: %v, %v", i, fresh, ok)
 		}
 	}
 	if len(r.byID) != maxRecentIDs || len(r.order) != maxRecentIDs {
 		t.Errorf("keeps %d ids in %d places", len(r.byID), len(r.order))
 	}
-	if _, fresh, ok := r.claim("client:a", fmt.Sprint(maxRecentIDs), []byte("y")); fresh || ok {
+	if _, _, fresh, ok := r.claim("client:a", fmt.Sprint(maxRecentIDs), []byte("y"), 0); fresh || ok {
 		t.Errorf("a recent id for another signal: %v, %v", fresh, ok)
 	}
 }

@@ -1,0 +1,68 @@
+package signals
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"vigil/authz"
+)
+
+// C5 for overruling: sent again, a release in another source's line releases nothing that
+// this source held since. Its fact may be gone by then: a newer quarantine that lasts as
+// long has made it redundant.
+func TestAnOverrulingThatIsSentAgainOverrulesNothingAnew(t *testing.T) {
+	quarantine := func(id string, at authz.Instant) string {
+		return `{"v":1,"id":"` + id + `","type":"quarantine","entities":["agent:a"],` + when(at) + `}`
+	}
+	for _, tc := range []struct {
+		name    string
+		again   time.Duration // when the source holds the agent again
+		forgets bool          // the process was started again in between
+		refused bool
+	}{
+		{"by the same process, at once", time.Second, false, false},
+		{"by the same process, later", time.Minute, false, false},
+		{"by another process, later", time.Minute, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{})
+			w.push(t, as("edr"), quarantine("Q-1", start))
+			w.clock.advance(2 * time.Minute)
+			release := signalJSON("release", id("R-1"), `"source":"client:edr"`, when(start.Add(time.Millisecond)))
+			if w.push(t, boss, release); w.of("agent:a").Status != authz.Active {
+				t.Fatal("not overruled")
+			}
+			w.push(t, as("edr"), quarantine("Q-2", start.Add(tc.again)))
+			if tc.forgets {
+				w.intake.recent = newRecentIDs()
+			}
+			if tc.refused {
+				var bad *DecodeError
+				if err := w.refused(t, boss, release); !errors.As(err, &bad) || bad.Pointer != "/time" {
+					t.Error(err)
+				}
+			} else {
+				w.push(t, boss, release)
+			}
+			if w.of("agent:a").Status != authz.Quarantined {
+				t.Error("the same release, sent again, released what was held since")
+			}
+		})
+	}
+}
+
+// Of two pushes of one overruling signal at once, each finds a date; both get the first's.
+func TestOneOverrulingHasOneDate(t *testing.T) {
+	r := newRecentIDs()
+	if _, was, fresh, ok := r.claim("client:boss", "R", []byte("x"), 7); !fresh || !ok || was != 7 || r.dated("client:boss", "R") != 7 {
+		t.Errorf("the first: %v, %v, %v", was, fresh, ok)
+	}
+	key, was, fresh, ok := r.claim("client:boss", "R", []byte("x"), 9)
+	if fresh || !ok || was != 7 {
+		t.Errorf("the second: %v, %v, %v", was, fresh, ok)
+	}
+	if r.release(key); r.dated("client:boss", "R") != 0 {
+		t.Error("one that was never written keeps its date")
+	}
+}
