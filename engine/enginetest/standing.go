@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"fmt"
 	"slices"
 
 	"vigil/authz"
@@ -109,4 +110,48 @@ func (h held) asStanding(id string) *authz.Standing {
 		s.Registered, s.Class, s.Labels, s.Scopes = true, h.registered.Class, h.registered.Labels, h.registered.Scopes
 	}
 	return s
+}
+
+// Differs says in what a store's view of an entity at now differs from what was ever said
+// of it; "" where it does not.
+func (t *Twin) Differs(key authz.Key, now authz.Instant, eff *posture.Effective) string {
+	h := t.standing(key, now)
+	var left []string
+	for i, scopes := range h.narrowed {
+		if i == 0 {
+			left = scopes
+			continue
+		}
+		left = slices.DeleteFunc(slices.Clone(left), func(s string) bool { return !slices.Contains(scopes, s) })
+	}
+	approval := slices.Compact(slices.Sorted(slices.Values(h.approval)))
+	if slices.Contains(approval, "*") {
+		approval = []string{"*"}
+	}
+	registered := posture.Registered{}
+	if h.registered != nil {
+		registered = *h.registered
+	}
+	for _, c := range []struct {
+		what       string
+		store, own any
+	}{
+		{"status", eff.Status, h.status},
+		{"risk", eff.Risk, h.risk},
+		{"tainted", eff.Tainted, h.tainted},
+		{"attestation", eff.Attested, h.attested},
+		{"attested at", eff.AttestedAt, h.attestedAt},
+		{"cut-off", eff.Cutoff, h.cutoff},
+		{"approval for", fmt.Sprint(eff.ApprovalFor), fmt.Sprint(approval)},
+		{"narrowed", eff.Narrowed, len(h.narrowed) > 0},
+		{"scopes left", fmt.Sprint(eff.Left), fmt.Sprint(left)},
+		{"registered", eff.Registered, h.registered != nil},
+		{"registration", fmt.Sprint(eff.Class, eff.Labels, eff.Scopes, eff.Code, eff.Model),
+			fmt.Sprint(registered.Class, registered.Labels, registered.Scopes, registered.Code, registered.Model)},
+	} {
+		if c.store != c.own {
+			return fmt.Sprintf("%s %s of %s at %s: the store says %v, the twin %v", key.Tenant, c.what, key.Ref(), now, c.store, c.own)
+		}
+	}
+	return ""
 }

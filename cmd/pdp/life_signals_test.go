@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"vigil/authz"
+	"vigil/posture"
+	"vigil/signals"
+)
+
+// pushed is one push: what was sent, and what the twin is to remember of it.
+type pushed struct {
+	sender     signals.Sender
+	body       string
+	statements []*statement
+	boot       int           // in which it was sent first
+	at         authz.Instant // when it was sent first
+}
+
+// statement is one signal as the twin understands it.
+type statement struct {
+	id   string
+	json string
+	keys []authz.Key
+	fact posture.Fact // as it is where nothing has to be clamped
+	// dated: it overrules, so the fact's time was fixed when it was first accepted, whenever
+	// it is sent again; the signal's own time is sent.
+	dated bool
+	sent  authz.Instant
+	// permissive: it is refused where it is dated too far ahead.
+	permissive bool
+}
+
+// taken gives what a statement says if the log took it at appended.
+func (s *statement) taken(appended authz.Instant) posture.Fact {
+	f := s.fact
+	if s.dated {
+		return f
+	}
+	f.Time = min(f.Time, appended.Add(5*time.Second))
+	if f.Facet == posture.IssuedBefore {
+		f.Cutoff = min(f.Cutoff, appended)
+	}
+	return f
+}
+
+func (p *pushed) about() map[authz.Key]bool {
+	all := map[authz.Key]bool{}
+	for _, s := range p.statements {
+		for _, key := range s.keys {
+			all[key] = true
+		}
+	}
+	return all
+}
+
+// remember makes the twin know what was acknowledged.
+func (l *life) remember(all []*statement, appended authz.Instant) {
+	for _, s := range all {
+		f := s.taken(appended)
+		for _, key := range s.keys {
+			same := func(o posture.Fact) bool {
+				return o.Source == f.Source && o.ID == f.ID && o.Facet == f.Facet && o.Time == f.Time && o.Cutoff == f.Cutoff
+			}
+			if !slices.ContainsFunc(l.twin.Said[key], same) {
+				l.twin.Said[key] = append(l.twin.Said[key], f)
+			}
+		}
+	}
+}
+
+// suppose makes the twin know something until restore.
+func (l *life) suppose(all []*statement) (restore func()) {
+	before := maps.Clone(l.twin.Said)
+	l.remember(all, l.unsure.at)
+	return func() { l.twin.Said = before }
+}
+
+var (
+	everyKind = signals.Authority{Types: []string{"*"}, Kinds: []string{"*", "everything"}, Tenants: []string{authz.DefaultTenant, "acme"}}
+	soar      = signals.Sender{Source: signals.Source{Kind: "client", Name: "soar"}, Authority: everyKind}
+	siem      = signals.Sender{Source: signals.Source{Kind: "client", Name: "siem"}, Authority: everyKind}
+	boss      = signals.Sender{Source: signals.Source{Kind: "client", Name: "boss"}, Authority: signals.Authority{
+		Types: everyKind.Types, Kinds: everyKind.Kinds, Tenants: everyKind.Tenants, Overrule: true,
+	}}
+	intern = signals.Sender{Source: signals.Source{Kind: "client", Name: "intern"}, Authority: signals.Authority{
+		Types: []string{"taint"}, Kinds: []string{"tool"}, Tenants: []string{authz.DefaultTenant},
+	}}
+)
+
+// settleIn registers the agents, so that something is allowed.
+func (l *life) settleIn() {
+	for _, tenant := range everyKind.Tenants {
+		s := l.draft(posture.Registration, tenant, []authz.Ref{{Kind: authz.KindAgent, ID: "1"}, {Kind: authz.KindAgent, ID: "2"}}, birth)
+		s.fact.Registration = &posture.Registered{Class: "default", Scopes: []string{"propose:payments"}, Code: "sha256:c0", Labels: map[string]string{"role": "reader"}}
+		l.push(l.bundle(soar, s))
+	}
+}
+
+func (l *life) draft(facet posture.Facet, tenant string, about []authz.Ref, at authz.Instant) *statement {
+	l.serial++
+	s := &statement{id: fmt.Sprint("s", l.serial), fact: posture.Fact{Facet: facet, Time: at, Until: authz.Forever}}
+	for _, ref := range about {
+		s.keys = append(s.keys, ref.In(tenant))
+	}
+	return s
+}
+
+// bundle makes a push of statements, whose sources and ids it fills in.
+func (l *life) bundle(sender signals.Sender, all ...*statement) *pushed {
+	p := &pushed{sender: sender, statements: all, boot: l.boots}
+	var bodies []string
+	for _, s := range all {
+		if !s.dated {
+			s.fact.Source, s.fact.ID = sender.Source.String(), s.id
+		}
+		s.json = s.encode(sender)
+		bodies = append(bodies, s.json)
+	}
+	p.body = bodies[0]
+	if len(bodies) > 1 {
+		p.body = "[" + strings.Join(bodies, ",") + "]"
+	}
+	return p
+}
+
+// signal sends something new. While the outcome of a push is unknown, that one is sent again,
+// as a good client does, before anything else.
+func (l *life) signal() {
+	if l.unsure != nil {
+		l.push(l.unsure)
+		return
+	}
+	t := l.t
+	sender := rapid.SampledFrom([]signals.Sender{soar, soar, siem, boss, boss}).Draw(t, "sender")
+	if rapid.IntRange(0, 29).Draw(t, "sender is the intern") == 17 {
+		sender = intern
+	}
+	var all []*statement
+	for range rapid.SampledFrom([]int{1, 1, 1, 1, 2, 3}).Draw(t, "signals") {
+		all = append(all, l.statement(sender))
+	}
+	if sender.Source == intern.Source {
+		p := l.bundle(sender, all...)
+		var refused *signals.RefusedError
+		if _, err := l.n.intake.Push(context.Background(), sender, []byte(p.body)); !errors.As(err, &refused) && !errors.Is(err, signals.ErrUnavailable) && !l.tooEarly(p, err) {
+			t.Fatalf("%s\nof one who may not: %v", p.body, err)
+		}
+		return
+	}
+	l.push(l.bundle(sender, all...))
+}
+
+// push sends p and makes the twin remember what the answer says of it.
+func (l *life) push(p *pushed) {
+	n := l.n
+	before := l.now()
+	if p.at == 0 {
+		p.at = before
+	}
+	l.tally.pushes++
+	receipt, err := n.intake.Push(context.Background(), p.sender, []byte(p.body))
+	l.t.Logf("%v, now %v: %s: %v", p.sender.Source, before, p.body, err)
+	var stale *signals.DecodeError
+	switch {
+	case err == nil:
+		appended := n.feed.Progress().Last
+		if appended < before || appended > l.now() {
+			l.t.Fatalf("appended at %v, sent at %v, acknowledged at %v", appended, before, l.now())
+		}
+		if l.tooEarly(p, nil) {
+			l.t.Fatalf("accepted at %v, though it permits something from too far ahead: %s", appended, p.body)
+		}
+		l.floor, l.newest = max(l.floor, appended), receipt.AsOf
+		l.remember(p.statements, appended)
+		if l.unsure == p {
+			l.unsure, l.sure = nil, 0
+		}
+		l.accepted = append(l.accepted, p)
+		if len(l.accepted) > 40 {
+			l.accepted = l.accepted[1:]
+		}
+		l.demanded()
+	case errors.Is(err, signals.ErrUnavailable):
+		l.tally.refused++
+		if !l.faulty {
+			l.t.Fatalf("refused on a disk that is well: %v", err)
+		}
+	case errors.Is(err, signals.ErrUnknownOutcome):
+		l.tally.unknown++
+		if !l.faulty {
+			l.t.Fatalf("unknown on a disk that is well: %v", err)
+		}
+		if l.unsure == nil {
+			l.unsure, l.sure = p, 0
+		}
+	case l.tooEarly(p, err):
+	case errors.As(err, &stale) && slices.ContainsFunc(p.statements, func(s *statement) bool { return s.dated }) && slices.Contains(l.accepted, p):
+		// What it overruled is forgotten, and so is it: it overrules nothing anew.
+	default:
+		l.t.Fatalf("at %v\n%s\n%v", before, p.body, err)
+	}
+}
+
+// tooEarly reports whether a push has to be refused for its times, and was.
+func (l *life) tooEarly(p *pushed, err error) bool {
+	var bad *signals.DecodeError
+	if err != nil && !errors.As(err, &bad) {
+		return false
+	}
+	latest := l.now().Add(5 * time.Second)
+	return slices.ContainsFunc(p.statements, func(s *statement) bool {
+		return !s.dated && (s.permissive && s.fact.Time > latest || s.fact.Cutoff > latest)
+	})
+}
+
+// resolve makes every outcome known, on a disk that is well.
+func (l *life) resolve() {
+	if l.unsure != nil {
+		l.push(l.unsure)
+	}
+}
+
+// resend delivers something again that was acknowledged before.
+func (l *life) resend() {
+	if l.unsure != nil || len(l.accepted) == 0 {
+		l.signal()
+		return
+	}
+	some := l.accepted
+	if rapid.Bool().Draw(l.t, "what overruled") {
+		overruled := slices.DeleteFunc(slices.Clone(some), func(p *pushed) bool {
+			return !slices.ContainsFunc(p.statements, func(s *statement) bool { return s.dated })
+		})
+		if len(overruled) > 0 {
+			some = overruled
+		}
+	}
+	p := rapid.SampledFrom(some).Draw(l.t, "again")
+	if l.faulty && slices.ContainsFunc(p.statements, func(s *statement) bool { return s.dated || s.fact.Time > l.now() }) {
+		return // what it says would depend on when the log took it, which nobody would know
+	}
+	if p.boot != l.boots && slices.ContainsFunc(p.statements, l.forgotten) {
+		return
+	}
+	p.at = l.now()
+	if p.boot == l.boots && rapid.IntRange(0, 5).Draw(l.t, "another of the same id") == 5 && !l.faulty {
+		other := strings.Replace(p.body, `"v":1`, `"v":1,"reason":"another"`, 1)
+		if _, err := l.n.intake.Push(context.Background(), p.sender, []byte(other)); !errors.Is(err, signals.ErrConflict) && !l.tooEarly(p, err) {
+			var gone *signals.DecodeError
+			if !errors.As(err, &gone) || !p.statements[0].dated {
+				l.t.Fatalf("%s\nwas sent before with other words: %v", other, err)
+			}
+		}
+		return
+	}
+	l.push(p)
+}
+
+// forgotten reports whether a node that was started since cannot tell whether it has had
+// an overruling before: its line has said something since that counts as seen by its time.
+func (l *life) forgotten(s *statement) bool {
+	return s.dated && slices.ContainsFunc(l.twin.Said[s.keys[0]], func(f posture.Fact) bool {
+		return f.Facet == s.fact.Facet && f.Source == s.fact.Source && f.Time > s.fact.Time && f.Time <= s.sent.Add(5*time.Second)
+	})
+}
+
+// stray puts a record into the log that no intake of this version wrote: of a newer
+// version, or of nobody.
+func (l *life) stray() {
+	if l.faulty || l.unsure != nil {
+		l.signal()
+		return
+	}
+	l.serial++
+	record := []byte("this is no record of a signal")
+	about := l.someEntities()
+	quarantines := rapid.IntRange(0, 3).Draw(l.t, "a newer version's") == 2
+	if quarantines {
+		id := fmt.Sprint("s", l.serial)
+		body := fmt.Sprintf(`{"v":2,"id":%q,"type":"entangle","tenant":"default","entities":[%s],"time":%q}`, id, quotedRefs(about), l.now())
+		record = signals.EncodeRecord(nil, &signals.Record{
+			Source: siem.Source, Tenant: authz.DefaultTenant, Body: []byte(body), Verdict: signals.Verdict{MayQuarantine: 1},
+		})
+		key := about[0].In(authz.DefaultTenant)
+		l.twin.Said[key] = append(l.twin.Said[key], posture.Fact{
+			Facet: posture.UnreadableSignal, Source: siem.Source.String(), ID: id, Time: l.now(), Until: authz.Forever,
+		})
+	}
+	at, err := l.n.store.journal.Append(context.Background(), [][]byte{record})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.newest = signals.FormatAsOf(l.n.store.journal.ID(), signals.Positions{0: at[0].Offset + 1})
+	l.floor = max(l.floor, l.now())
+	l.demanded()
+}
