@@ -105,8 +105,12 @@ func (v *Value) AppendKey(dst []byte) []byte {
 	return dst
 }
 
-// AppendKeyString appends s with its length in front.
+// AppendKeyString appends s with its length in front. It is on the hot path.
 func AppendKeyString(dst []byte, s string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	if len(s) < 0x80 { // one byte, as AppendUvarint has it
+		dst = append(dst, byte(len(s)))
+	} else {
+		dst = binary.AppendUvarint(dst, uint64(len(s)))
+	}
 	return append(dst, s...)
 }

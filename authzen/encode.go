@@ -1,6 +1,7 @@
 package authzen
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"strconv"
@@ -15,12 +16,56 @@ import (
 // valid_until is absent where the decision has no end, and so are the members that
 // would be empty, but for obligations and rules. An answer without a decision is a no.
 //
-// It is on the hot path: it allocates only where dst must grow.
+// It is on the hot path: it allocates only where dst must grow, and once for a cached
+// decision, whose Memo it fills.
 func AppendDecision(dst []byte, answer authz.Answer, full bool) []byte {
 	d := answer.Decision
 	if d == nil {
 		return append(dst, `{"decision":false,"context":{"effect":"deny","class":"error","code":"could_not_evaluate","obligations":[]}}`...)
 	}
+	if answer.Memo == nil {
+		dst = appendConstant(dst, d, full)
+	} else {
+		dst = appendRemembered(dst, answer, full)
+	}
+	// The rest differs from call to call.
+	if until := answer.GoodUntil(); full && until != authz.Forever && until != 0 {
+		dst = append(dst, `,"valid_until":"`...)
+		dst = authz.AppendInstant(dst, until)
+		dst = append(dst, '"')
+	}
+	dst = appendMember(dst, `,"as_of":`, answer.AsOf)
+	if full && answer.At != 0 {
+		dst = append(dst, `,"decided_at":"`...)
+		dst = authz.AppendInstant(dst, answer.At)
+		dst = append(dst, '"')
+	}
+	return append(dst, "}}"...)
+}
+
+// maxMemo bounds what is remembered of one decision, in bytes.
+const maxMemo = 1 << 10
+
+// appendRemembered is appendConstant for a cached decision.
+func appendRemembered(dst []byte, answer authz.Answer, full bool) []byte {
+	memo := &answer.Memo.Brief
+	if full {
+		memo = &answer.Memo.Full
+	}
+	if made := memo.Load(); made != nil {
+		return append(dst, *made...)
+	}
+	from := len(dst)
+	dst = appendConstant(dst, answer.Decision, full)
+	if made := dst[from:]; len(made) <= maxMemo {
+		made = bytes.Clone(made)
+		memo.Store(&made)
+	}
+	return dst
+}
+
+// appendConstant appends what every answer by this decision has in common.
+func appendConstant(dst []byte, d *authz.Decision, full bool) []byte {
 	if d.Effect == authz.Allow {
 		dst = append(dst, `{"decision":true,"context":{"effect":"`...)
 	} else {
@@ -37,22 +82,11 @@ func AppendDecision(dst []byte, answer authz.Answer, full bool) []byte {
 		dst = appendObligation(dst, &d.Obligations[i])
 	}
 	dst = append(dst, ']')
-	if until := answer.GoodUntil(); full && until != authz.Forever && until != 0 {
-		dst = append(dst, `,"valid_until":"`...)
-		dst = authz.AppendInstant(dst, until)
-		dst = append(dst, '"')
-	}
 	dst = appendMember(dst, `,"reason_user":`, d.ReasonUser)
 	if full {
 		dst = appendDetail(dst, d)
 	}
-	dst = appendMember(dst, `,"as_of":`, answer.AsOf)
-	if full && answer.At != 0 {
-		dst = append(dst, `,"decided_at":"`...)
-		dst = authz.AppendInstant(dst, answer.At)
-		dst = append(dst, '"')
-	}
-	return append(dst, "}}"...)
+	return dst
 }
 
 // appendDetail appends what only callers with full detail see.

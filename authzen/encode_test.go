@@ -45,7 +45,7 @@ func TestDecisionsAsTheyAreWritten(t *testing.T) {
 		want   string
 	}{
 		{"codes", gate, false, `{"decision":false,"context":{"effect":"deny","class":"gate","code":"quarantined","obligations":[],"reason_user":"Not permitted.","as_of":"v1.kQ3x"}}`},
-		{"full", gate, true, `{"decision":false,"context":{"effect":"deny","class":"gate","code":"quarantined","obligations":[],"valid_until":"2026-11-23T05:04:05.000Z","reason_user":"Not permitted.","reason_admin":"agent:invoice-agent quarantined by soar, INC-4711","entity":"agent:invoice-agent","rules":[],"bundle":"sha256:9f2c41d0","as_of":"v1.kQ3x","decided_at":"2026-11-23T03:05:00.123Z"}}`},
+		{"full", gate, true, `{"decision":false,"context":{"effect":"deny","class":"gate","code":"quarantined","obligations":[],"reason_user":"Not permitted.","reason_admin":"agent:invoice-agent quarantined by soar, INC-4711","entity":"agent:invoice-agent","rules":[],"bundle":"sha256:9f2c41d0","valid_until":"2026-11-23T05:04:05.000Z","as_of":"v1.kQ3x","decided_at":"2026-11-23T03:05:00.123Z"}}`},
 		{"allow, codes", forever, false, `{"decision":true,"context":{"effect":"allow","class":"allow","code":"allowed","obligations":[],"as_of":"v1.kQ3x"}}`},
 		{"allow, full", forever, true, `{"decision":true,"context":{"effect":"allow","class":"allow","code":"allowed","obligations":[],"rules":["pay-small","q\"\\"],"bundle":"sha256:1","as_of":"v1.kQ3x","decided_at":"2026-11-23T03:05:00.123Z"}}`},
 		{"require, codes", required, false, `{"decision":false,"context":{"effect":"require","class":"require","code":"obligation_required","obligations":[{"id":"o1","type":"approval","properties":{"group":"ap-managers"}},{"type":"notify"}],"reason_user":"Payments above 5,000 need an approval.","as_of":"v1.kQ3x"}}`},
@@ -56,6 +56,13 @@ func TestDecisionsAsTheyAreWritten(t *testing.T) {
 		got := AppendDecision([]byte("x"), c.answer, c.full)
 		if string(got) != "x"+c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+		// The same from memory: made, then found.
+		c.answer.Memo = new(authz.Memo)
+		for range 2 {
+			if again := AppendDecision([]byte("x"), c.answer, c.full); string(again) != string(got) {
+				t.Errorf("%s, remembered:\n got %s\nwant %s", c.name, again, got)
+			}
 		}
 		if !jsontext.Value(got[1:]).IsValid() {
 			t.Errorf("%s: not JSON: %s", c.name, got)
@@ -102,5 +109,25 @@ func TestWritingAllocatesNothing(t *testing.T) {
 		buf = AppendItemError(buf, 400, "missing_member")
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// What differs from call to call is not remembered, nor is one degree of detail taken for
+// the other.
+func TestOnlyWhatAllAnswersShareIsRemembered(t *testing.T) {
+	memo := new(authz.Memo)
+	for i := range 8 {
+		answer := exampleAnswer()
+		answer.AsOf, answer.At = "v1.kQ3x"+strings.Repeat("y", i), answer.At.Add(time.Duration(i)*time.Second)
+		answer.Expires = answer.At.Add(time.Minute)
+		full := i%2 == 0
+		want := string(AppendDecision(nil, answer, full))
+		answer.Memo = memo
+		if got := string(AppendDecision(nil, answer, full)); got != want {
+			t.Errorf("answer %d:\n got %s\nwant %s", i, got, want)
+		}
+	}
+	if memo.Brief.Load() == nil || memo.Full.Load() == nil {
+		t.Error("nothing was remembered")
 	}
 }

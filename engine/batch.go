@@ -47,7 +47,7 @@ func (e *Engine) decideBatch(caller *authz.Caller, items []Item, answers []authz
 	for i := range batch {
 		it := &batch[i]
 		q := it.inquiry
-		e.counts.lookup(q.key, it.looked)
+		q.lookups.by[it.looked].Add(1)
 		answer := authz.Answer{AsOf: asOf, At: now, Expires: q.principal.Ends(), Cache: it.looked}
 		if it.looked == authz.Hit && e.cfg.Cache != CacheVerify {
 			answer.Decision, answer.Memo = it.entry.Value.decision, &it.entry.Value.memo

@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"sync/atomic"
-
-	"vigil/authz"
-)
+import "sync/atomic"
 
 // Stats counts what the cache did since the start.
 type Stats struct {
@@ -17,30 +13,24 @@ func (e *Engine) Stats() Stats {
 	s := Stats{Mismatch: e.counts.mismatch.Load()}
 	for i := range e.counts.shards {
 		for l := range s.Lookups {
-			s.Lookups[l] += e.counts.shards[i].lookups[l].Load()
+			s.Lookups[l] += e.counts.shards[i].by[l].Load()
 		}
 	}
 	return s
 }
 
-// counters are spread over cache lines, chosen by the request's key, so that
-// decisions about different agents do not contend for one.
+// counters are spread over cache lines. Each pooled inquiry has its own, so that
+// decisions on different processors do not contend for one.
 type counters struct {
-	shards [16]struct {
-		lookups [6]atomic.Uint64
-		_       [16]byte // fills a cache line of 64 bytes
-	}
+	shards   [16]lookups
 	mismatch atomic.Uint64
+	next     atomic.Uint32 // deals out shards; orders nothing
 }
 
-// lookup counts one look-up. The shard is taken from the middle of the key, where the
-// agent's and the user's ids stand.
-func (c *counters) lookup(key []byte, l authz.Lookup) {
-	shard := 0
-	if n := len(key); n > 0 {
-		for _, b := range key[min(16, n-1):min(40, n)] {
-			shard += int(b)
-		}
-	}
-	c.shards[shard&15].lookups[l].Add(1)
+// lookups counts by authz.Lookup.
+type lookups struct {
+	by [6]atomic.Uint64
+	_  [16]byte // fills a cache line of 64 bytes
 }
+
+func (c *counters) shard() *lookups { return &c.shards[c.next.Add(1)%uint32(len(c.shards))] }

@@ -82,7 +82,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.CacheEntries = DefaultCacheEntries
 	}
 	e := &Engine{cfg: cfg}
-	e.inquiries.New = func() any { return new(inquiry) }
+	e.inquiries.New = func() any { return &inquiry{lookups: e.counts.shard()} }
 	if cfg.Cache != CacheOff {
 		c, err := cache.New[kept](cfg.CacheEntries)
 		if err != nil {
@@ -144,7 +144,7 @@ func (e *Engine) decide(caller *authz.Caller, req *authz.Request, p *authz.Princ
 	if looked == authz.Hit {
 		looked = e.check(q, entry, now, e.feedAge(now))
 	}
-	e.counts.lookup(q.key, looked)
+	q.lookups.by[looked].Add(1)
 	if looked == authz.Hit && e.cfg.Cache != CacheVerify {
 		return authz.Answer{Decision: entry.Value.decision, Memo: &entry.Value.memo, AsOf: asOf, At: now, Expires: p.Ends(), Cache: authz.Hit}, true
 	}

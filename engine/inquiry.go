@@ -17,6 +17,7 @@ type inquiry struct {
 	principal *authz.Principal
 	plan      *rules.Plan // nil where the action is not declared
 	key       []byte
+	lookups   *lookups // where it counts, all its life
 
 	// What gather fills. touched[i] is the i-th entity that the request touches, in
 	// the order of touch; view holds their records in the same order.

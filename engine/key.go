@@ -21,12 +21,15 @@ func (q *inquiry) buildKey() {
 	p, req, key := q.principal, q.request, q.key[:0]
 	key = binary.LittleEndian.AppendUint32(key, q.plan.Ordinal)
 	key = append(key, boolByte(q.mayBeAgentless())|boolByte(p.HasScopes)<<1)
-	for _, s := range [...]string{
-		p.Tenant, req.Subject.Type, p.Agent, p.Instance, p.User, p.Session, p.Token, p.Tool,
-		req.Resource.Type,
-	} {
-		key = authz.AppendKeyString(key, s)
-	}
+	key = authz.AppendKeyString(key, p.Tenant)
+	key = authz.AppendKeyString(key, req.Subject.Type)
+	key = authz.AppendKeyString(key, p.Agent)
+	key = authz.AppendKeyString(key, p.Instance)
+	key = authz.AppendKeyString(key, p.User)
+	key = authz.AppendKeyString(key, p.Session)
+	key = authz.AppendKeyString(key, p.Token)
+	key = authz.AppendKeyString(key, p.Tool)
+	key = authz.AppendKeyString(key, req.Resource.Type)
 	if q.plan.ReadsSubjectID {
 		key = authz.AppendKeyString(key, req.Subject.ID)
 	}

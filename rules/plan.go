@@ -50,21 +50,22 @@ type group struct {
 // Value gives the attribute's value in req, or nil where it is absent. It does not
 // check its type. An attribute of another type of subject or resource, or of another
 // action, than req has is absent.
+//
+// It is on the hot path. The roots of scopes differ in their first letter.
 func (a *Attribute) Value(req *authz.Request) *authz.Value {
-	const subject, action, resource = rootSubject + ".", rootAction + ".", rootResource + "."
-	switch scope := a.Scope; {
-	case scope == rootContext:
+	switch a.Scope[0] {
+	case rootContext[0]:
 		return req.Context.Get(a.Name)
-	case len(scope) > len(resource) && scope[:len(resource)] == resource:
-		if scope[len(resource):] == req.Resource.Type {
+	case rootResource[0]:
+		if a.Scope[len(rootResource)+1:] == req.Resource.Type {
 			return req.Resource.Properties.Get(a.Name)
 		}
-	case len(scope) > len(subject) && scope[:len(subject)] == subject:
-		if scope[len(subject):] == req.Subject.Type {
+	case rootSubject[0]:
+		if a.Scope[len(rootSubject)+1:] == req.Subject.Type {
 			return req.Subject.Properties.Get(a.Name)
 		}
-	case len(scope) > len(action) && scope[:len(action)] == action:
-		if scope[len(action):] == req.Action.Name {
+	case rootAction[0]:
+		if a.Scope[len(rootAction)+1:] == req.Action.Name {
 			return req.Action.Properties.Get(a.Name)
 		}
 	}
