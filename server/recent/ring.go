@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"vigil/authz"
 	"vigil/posture"
@@ -21,6 +22,10 @@ type RingConfig struct {
 	BytesPerTenant int // 1 MiB, near enough
 	PerTenant      int // 2,000 decisions
 	Tenants        int // 256; decisions of further tenants are dropped
+	// PerSecond bounds the decisions that are copied for one tenant in a second: 500. Where
+	// more come, nobody could read them before they are pushed out, and copying them would
+	// cost more than deciding them. They are dropped; repeats are counted all the same.
+	PerSecond int
 }
 
 // Ring remembers decisions. It is safe for concurrent use.
@@ -56,7 +61,9 @@ type shelf struct {
 		newest *kept // the list is in order of the last time, newest first
 		oldest *kept
 		bytes  int
-		moves  uint64 // counts additions and repeats; gives cursors
+		moves  uint64        // counts additions and repeats; gives cursors
+		second authz.Instant // the second that copied is of
+		copied int
 	}
 }
 
@@ -78,6 +85,9 @@ func NewRing(cfg RingConfig) *Ring {
 	}
 	if cfg.Tenants <= 0 {
 		cfg.Tenants = 256
+	}
+	if cfg.PerSecond <= 0 {
+		cfg.PerSecond = 500
 	}
 	if cfg.Record == nil {
 		cfg.Record = func(authz.Key) *posture.Record { return nil }
@@ -137,8 +147,13 @@ func (r *Ring) Add(e *Event) {
 		return
 	}
 	repeated := s.repeat(hash, e)
+	admitted := repeated || s.admit(e.Answer.At, r.cfg.PerSecond)
 	s.mu.Unlock()
 	if repeated {
+		return
+	}
+	if !admitted {
+		r.dropped.Add(1)
 		return
 	}
 	// Copied without the lock: what is large must not keep others out.
@@ -151,6 +166,15 @@ func (r *Ring) Add(e *Event) {
 		s.put(r, k)
 	}
 	s.mu.Unlock()
+}
+
+// admit reports whether one more decision may be copied in the second of now. s is locked.
+func (s *shelf) admit(now authz.Instant, most int) bool {
+	if second := now - now%authz.Instant(time.Second); second != s.mu.second {
+		s.mu.second, s.mu.copied = second, 0
+	}
+	s.mu.copied++
+	return s.mu.copied <= most
 }
 
 // tryLock tries a few times, for the lock is held for less than a microsecond by

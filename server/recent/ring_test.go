@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"go.uber.org/goleak"
@@ -106,8 +107,27 @@ func TestTenantsDoNotSeeOneAnother(t *testing.T) {
 	}
 }
 
+// A flood of different denials costs the port no copy each, is counted, and does not last
+// beyond its second. What repeats is counted all the same.
+func TestAFloodIsCopiedUpToItsBound(t *testing.T) {
+	r := NewRing(RingConfig{PerSecond: 10})
+	second := authz.InstantOf(time.Date(2026, 11, 23, 3, 5, 0, 0, time.UTC))
+	for i := range 100 {
+		r.Add(denied("bot", "pay", fmt.Sprint(i), second+authz.Instant(i)))
+		r.Add(denied("bot", "pay", "0", second+authz.Instant(i)))
+	}
+	if r.Remembered() != 10 || r.Dropped() != 90 {
+		t.Errorf("%d remembered, %d dropped", r.Remembered(), r.Dropped())
+	}
+	r.Add(denied("bot", "pay", "later", second.Add(time.Second)))
+	got := r.Query(Query{Tenant: "default"})
+	if len(got) != 11 || got[0].Request.Resource.ID != "later" || got[1].Count != 101 {
+		t.Errorf("%d entries: %s", len(got), ids(got))
+	}
+}
+
 func TestBytesPerTenantHold(t *testing.T) {
-	r := NewRing(RingConfig{BytesPerTenant: 64 << 10})
+	r := NewRing(RingConfig{BytesPerTenant: 64 << 10, PerSecond: 2000})
 	for i := range 1000 {
 		r.Add(denied("bot", "pay", fmt.Sprint(i), authz.Instant(i)))
 	}
