@@ -43,7 +43,7 @@ func (s *Server) evaluation(ctx *fasthttp.RequestCtx, st *state, started time.Du
 	if answer.Decision == nil {
 		answer.Decision = faultDecision
 	}
-	begin(ctx, st)
+	begin(ctx)
 	st.out = authzen.AppendDecision(st.out[:0], answer, st.full)
 	ctx.SetBody(st.out)
 	s.record(st, client, req, &st.principal, answer, started)
@@ -82,7 +82,7 @@ func (s *Server) evaluations(ctx *fasthttp.RequestCtx, st *state, started time.D
 	} else {
 		st.answers = s.cfg.Engine.DecideBatch(&client.Caller, st.items, st.answers[:0], stops[batch.Semantic])
 	}
-	begin(ctx, st)
+	begin(ctx)
 	st.out = s.answerBatch(st, client, batch, started)
 	ctx.SetBody(st.out)
 	clear(st.answers) // decisions are not kept alive by the pool
@@ -191,7 +191,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, st *state, why error) {
 		noDecision(ctx, "unavailable: "+why.Error())
 		return
 	}
-	begin(ctx, st)
+	begin(ctx)
 	answer := authz.Answer{Decision: unavailableDecision}
 	if st.batch == nil || st.batch.Single {
 		ctx.SetBody(authzen.AppendDecision(st.out[:0], answer, st.full))

@@ -118,13 +118,16 @@ func (s *Server) panicked(ctx *fasthttp.RequestCtx, st *state, fault any) {
 	s.cfg.Logger.Error("panic while answering a request; it was denied",
 		slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
 	ctx.Response.Reset()
+	if st.headers.requestID != nil {
+		ctx.Response.Header.SetCanonical(headerRequestID, st.headers.requestID)
+	}
 	if !st.deciding {
 		text(ctx, fasthttp.StatusInternalServerError, "internal_error: the fault is in the log")
 		return
 	}
 	answer := authz.Answer{Decision: faultDecision}
 	st.shard.decided(faultDecision)
-	begin(ctx, st)
+	begin(ctx)
 	if st.batch == nil || st.batch.Single {
 		ctx.SetBody(authzen.AppendDecision(nil, answer, st.full))
 		return
@@ -141,8 +144,9 @@ func (s *Server) route(ctx *fasthttp.RequestCtx, st *state, started time.Duratio
 		text(ctx, fasthttp.StatusBadRequest, "bad_header: X-Request-ID: want at most 200 printable ASCII characters, once")
 		return
 	}
+	path, host := target(ctx)
 	link := linkOf(ctx.Conn())
-	if !(link != nil && link.unix) && !s.knownHost(ctx, st) {
+	if !(link != nil && link.unix) && !s.knownHost(st, host) {
 		text(ctx, fasthttp.StatusMisdirectedRequest, "foreign_host: this is not a host that the port serves; see the setting decision.hosts")
 		return
 	}
@@ -151,7 +155,7 @@ func (s *Server) route(ctx *fasthttp.RequestCtx, st *state, started time.Duratio
 		return
 	}
 	post, get := ctx.IsPost(), ctx.IsGet() || ctx.IsHead()
-	switch path := ctx.URI().PathOriginal(); string(path) {
+	switch string(path) {
 	case pathEvaluation:
 		if post {
 			s.evaluation(ctx, st, started)
@@ -181,6 +185,16 @@ func (s *Server) route(ctx *fasthttp.RequestCtx, st *state, started time.Duratio
 		return
 	}
 	text(ctx, fasthttp.StatusMethodNotAllowed, "method_not_allowed: see the header Allow")
+}
+
+// target is the path and the host that were called. The usual form of a target, a path
+// that the port has, needs no parsing, and then the host is that of its header.
+func target(ctx *fasthttp.RequestCtx) (path, host []byte) {
+	switch uri := ctx.Request.Header.RequestURI(); string(uri) {
+	case pathEvaluation, pathEvaluations:
+		return uri, ctx.Request.Header.Host()
+	}
+	return ctx.URI().PathOriginal(), ctx.Host()
 }
 
 // identify says who calls. A call with an Authorization header is judged by it alone,

@@ -148,8 +148,7 @@ func hostSet(names []string) map[string]bool {
 
 // knownHost reports whether the request was meant for this port: a page whose name was
 // rebound to our address still says its own name. Addresses cannot be rebound.
-func (s *Server) knownHost(ctx *fasthttp.RequestCtx, st *state) bool {
-	host := ctx.Host()
+func (s *Server) knownHost(st *state, host []byte) bool {
 	if len(host) > 0 && bytes.Equal(host, st.lastHost) {
 		return true // s.hosts does not change
 	}

@@ -39,14 +39,11 @@ var (
 	valueJSON          = []byte("application/json")
 )
 
-// begin sets what every answer with a decision has.
-func begin(ctx *fasthttp.RequestCtx, st *state) {
+// begin sets what every answer with a decision has besides its request id.
+func begin(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Response.Header
 	h.SetContentTypeBytes(valueJSON)
 	h.SetCanonical(headerCacheControl, valueNoStore)
-	if st.headers.requestID != nil {
-		h.SetCanonical(headerRequestID, st.headers.requestID)
-	}
 }
 
 // text answers with a message: AuthZEN wants "an error message string".
