@@ -2,7 +2,8 @@
 
 GO       ?= go
 FUZZTIME ?= 10s
-# Run only the fuzz targets, benchmarks or packages named: make fuzz PKG=./authzen
+# Run only the fuzz targets, benchmarks or packages named: make fuzz PKG=./authzen,
+# make microbench PKG=./rules BENCH=FreshToRaw
 PKG      ?= ./...
 BENCH    ?= .
 LOADTIME  ?= 10s
@@ -10,16 +11,17 @@ SOAKTIME  ?= 15m
 DECISIONS ?= 1000000
 KILLS     ?= 1000
 LOADFLAGS ?=
+BENCHFLAGS ?=
 
 BIN       := $(CURDIR)/bin
 GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race fuzz lint vuln bench load revocations soak kills rules check clean
+.PHONY: help build run test race fuzz lint vuln bench bench-full microbench load revocations soak kills rules check clean
 
 help: ## Say what there is to make
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/pdp
 	$(GO) build -o $(BIN)/pdp ./cmd/pdp
@@ -30,6 +32,9 @@ run: build ## Start the engine on loopback with the invoice example, afresh each
 
 test: ## Run all tests; needs nothing but Go
 	$(GO) test $(PKG)
+ifeq ($(PKG),./...)
+	$(GO) -C benchmarks test ./...
+endif
 
 race: ## Run all tests under the race detector
 	$(GO) test -race -timeout 20m $(PKG)
@@ -40,7 +45,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 lint: $(BIN)/golangci-lint-$(GOLANGCI) ## gofmt, go vet and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) -C benchmarks vet ./...
 	$(BIN)/golangci-lint-$(GOLANGCI) run ./...
+	cd benchmarks && $(BIN)/golangci-lint-$(GOLANGCI) run ./...
 
 $(BIN)/golangci-lint-$(GOLANGCI):
 	@mkdir -p $(BIN)
@@ -50,7 +57,13 @@ $(BIN)/golangci-lint-$(GOLANGCI):
 vuln: ## Look for known vulnerabilities (asks vuln.go.dev)
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULN) ./...
 
-bench: ## Run the benchmarks
+bench: build ## Measure the bars of docs/performance.md in small, and fail where one is missed: BENCHFLAGS='--only http'
+	$(GO) -C benchmarks run . run --pdp $(BIN)/pdp $(BENCHFLAGS)
+
+bench-full: build ## The same in full (10 minutes)
+	$(GO) -C benchmarks run . run --full --pdp $(BIN)/pdp --json results/full.json $(BENCHFLAGS)
+
+microbench: ## Run the benchmarks of a package
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 load: build ## Load an engine for LOADTIME (10s) and judge every answer: LOADFLAGS='--rate 5000 --signals 500'
