@@ -73,7 +73,7 @@ type killing struct {
 	readers killReaders
 
 	kills, snapshots, unfinished int
-	seen                         map[string]bool // snapshots
+	seen                         map[string]bool // files of snapshots
 	restarts                     histogram
 }
 
@@ -196,12 +196,13 @@ func (k *killing) rise(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); {
+		case k.seen[name]: // one half written lies there until the next is saved
 		case strings.HasSuffix(name, ".tmp"):
 			k.unfinished++
-		case !k.seen[name]:
-			k.seen[name] = true
+		default:
 			k.snapshots++
 		}
+		k.seen[e.Name()] = true
 	}
 	begin := time.Now()
 	if err := k.s.process.launch(); err != nil {
