@@ -242,7 +242,7 @@ func TestSchemaAgreesWithDecode(t *testing.T) {
 		}
 		agreed[err == nil]++
 	})
-	if agreed[true] < 10 || agreed[false] < 10 {
+	if !testing.Short() && (agreed[true] < 10 || agreed[false] < 10) { // -short draws too few
 		t.Errorf("they agreed on %d right and %d wrong signals", agreed[true], agreed[false])
 	}
 }
