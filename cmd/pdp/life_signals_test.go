@@ -236,12 +236,10 @@ func (l *life) resend() {
 		return
 	}
 	some := l.accepted
-	if rapid.Bool().Draw(l.t, "what overruled") {
-		overruled := slices.DeleteFunc(slices.Clone(some), func(p *pushed) bool {
-			return !slices.ContainsFunc(p.statements, func(s *statement) bool { return s.dated })
-		})
-		if len(overruled) > 0 {
-			some = overruled
+	if rapid.Bool().Draw(l.t, "what must not work again") {
+		spent := slices.DeleteFunc(slices.Clone(some), func(p *pushed) bool { return !slices.ContainsFunc(p.statements, l.spent) })
+		if len(spent) > 0 {
+			some = spent
 		}
 	}
 	p := rapid.SampledFrom(some).Draw(l.t, "again")
@@ -263,6 +261,13 @@ func (l *life) resend() {
 		return
 	}
 	l.push(p)
+}
+
+// spent reports whether a statement must not work once more: it overruled, or was lifted.
+func (l *life) spent(s *statement) bool {
+	return s.dated || slices.ContainsFunc(l.twin.Said[s.keys[0]], func(f posture.Fact) bool {
+		return f.Facet == posture.Lift && *f.Lifts == posture.Target{Facet: s.fact.Facet, Source: s.fact.Source, ID: s.fact.ID}
+	})
 }
 
 // forgotten reports whether a node that was started since cannot tell whether it has had

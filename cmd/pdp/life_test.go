@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -19,7 +18,6 @@ import (
 	"vigil/engine"
 	"vigil/engine/enginetest"
 	"vigil/posture"
-	"vigil/signals"
 	"vigil/signals/journal"
 )
 
@@ -40,12 +38,10 @@ type life struct {
 	rules   []*ruleSet
 	set     int
 
-	n             *node
-	stopWork      func()
-	stopFollowing func()
-	boots         int
-	faulty        bool          // the disk fails now and then, or is about to stop
-	floor         authz.Instant // no now may be before, whatever ends
+	n      *running
+	boots  int
+	faulty bool          // the disk fails now and then, or is about to stop
+	floor  authz.Instant // no now may be before, whatever ends
 
 	twin     *enginetest.Twin
 	unsure   *pushed // whose outcome nobody knows
@@ -76,61 +72,17 @@ func (l *life) wall() authz.Instant {
 func (l *life) now() authz.Instant { return l.n.now() }
 
 // boot starts a node on what the disk holds. With an error nothing of it runs any more.
-func (l *life) boot() (err error) {
-	n := newNode(l.cfg, &app{stderr: io.Discard})
-	n.on = machine{fs: l.disk, journal: l.journal, time: func() (authz.Instant, time.Duration) {
+func (l *life) boot() error {
+	on := machine{fs: l.disk, journal: l.journal, time: func() (authz.Instant, time.Duration) {
 		return l.wall(), time.Since(l.born)
 	}}
-	work, stopWork := context.WithCancel(context.Background())
-	following, stopFollowing := context.WithCancel(work)
-	l.n, l.stopWork, l.stopFollowing = n, stopWork, stopFollowing
-	defer func() {
-		if err != nil {
-			l.halt()
-		}
-	}()
-	if err := n.openClock(work); err != nil {
-		return err
-	}
-	n.engine, err = engine.New(engine.Config{Cache: l.cfg.Cache, CacheEntries: l.cfg.CacheEntries, Now: n.now, FeedAge: n.feed.Age})
+	n, err := startNode(l.cfg, on, l.rules[l.set].set)
 	if err != nil {
 		return err
 	}
-	l.use(l.set)
-	if err := n.openStorage(); err != nil {
-		return err
-	}
-	n.start(func() { n.feed.Run(following, n.store.from) })
-	soon, cancel := context.WithTimeout(work, 5*time.Second)
-	defer cancel()
-	if err := errors.Join(n.catchUp(soon), soon.Err()); err != nil {
-		return err
-	}
-	n.intake, err = signals.NewIntake(signals.IntakeConfig{Log: n.feed.log, Applier: n.feed.applier, Store: n.posture, Now: n.now})
-	if err != nil {
-		return err
-	}
-	n.setReady(n.clock.Err())
+	l.n, l.twin.Rules = n, l.rules[l.set].plain
 	l.boots++
 	return nil
-}
-
-// halt ends what runs, without another word to the disk but those that closing takes.
-func (l *life) halt() {
-	n := l.n
-	if n == nil {
-		return
-	}
-	l.n = nil
-	l.stopFollowing()
-	if n.store != nil {
-		_ = n.store.journal.Close() // the machine may have stopped
-	}
-	if n.engine != nil {
-		n.engine.Close()
-	}
-	l.stopWork()
-	n.background.Wait()
 }
 
 // The ways in which a life's node ends.
@@ -142,13 +94,13 @@ const (
 
 func (l *life) end(how int, seed uint64) {
 	if how == stopped && !l.faulty {
-		l.stopFollowing()
+		l.n.stopFollowing()
 		l.n.store.snapshot()
 		l.floor = max(l.floor, l.now()) // the clock writes its floor when it ends
 	} else {
 		l.disk.StopAfter(0)
 	}
-	l.halt()
+	l.n.halt()
 	if how == killed {
 		l.disk.Kill()
 	} else {
@@ -328,7 +280,7 @@ func live(t *rapid.T, bubble *testing.T, rules []*ruleSet, sum *tally) {
 		defer func() {
 			failed = recover() // a panic would end the process from here
 			l.disk.StopAfter(0)
-			l.halt()
+			l.n.halt() // also where it has ended already
 		}()
 		l.live()
 	})

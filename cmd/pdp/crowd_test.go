@@ -1,0 +1,434 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"vigil/authz"
+	"vigil/clock"
+	"vigil/disk/disktest"
+	"vigil/engine"
+	"vigil/loadtest/history"
+	"vigil/rules"
+	"vigil/signals"
+	"vigil/signals/journal"
+)
+
+// crowd is many at once: some decide, some demand positions, some ask batches, some push,
+// one loads rules, one starts the view anew from snapshot and log. All that they see goes
+// into a history checker, which knows nothing of how any of it works.
+//
+// One engine decides all the time; nodes come and go behind it, each over the same disk.
+type crowd struct {
+	disk    *disktest.Memory
+	clock   *clock.Clock
+	engine  *engine.Engine
+	sets    []*rules.Set
+	checker *history.Checker
+	perItem bool // ask the items of a batch one by one, which is wrong
+	most    int  // decisions of one reader in one round
+
+	node atomic.Pointer[running] // caught up, and its posture is the engine's
+
+	using      sync.Mutex // over set and every Use
+	set        int
+	generation atomic.Int64 // counts Uses: whatever was cached before is not
+
+	newest atomic.Pointer[string] // position of the latest acknowledgement
+	serial atomic.Uint64
+	over   atomic.Bool
+}
+
+// Two agents, each with a session of every reader's own, whose questions nobody else asks.
+const (
+	crowdAgents  = 2
+	crowdReaders = 2
+	crowdRisk    = 70 // from which on an agent is denied
+)
+
+// crowdJudge is what the rule sets of a crowd say.
+func crowdJudge(_ string, standings []history.Standing) string {
+	if standings[0].Risk >= crowdRisk {
+		return history.Deny
+	}
+	return history.AllowUnlessHeld("", standings)
+}
+
+func newCrowd(t *testing.T, mode engine.CacheMode) *crowd {
+	t.Helper()
+	c := &crowd{disk: disktest.New(), most: 5000, checker: history.New(crowdJudge)}
+	for _, when := range []string{"agent.risk < 70", "!(agent.risk >= 70) && user.risk >= 0"} {
+		_, set, problems := rules.Load(fstest.MapFS{
+			"bundle.yaml": {Data: []byte("vigil: 1\nfiles: [rules.yaml]\nprofiles:\n  default: {}\n")},
+			"rules.yaml":  {Data: []byte("vigil: 1\nattributes:\n  subject.agent: {}\n  resource.thing: {}\nactions:\n  look: {}\nrules:\n  - {id: all, effect: allow, when: '" + when + "'}\n")},
+		})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		c.sets = append(c.sets, set)
+	}
+	var err error
+	c.clock, err = clock.New(clock.Config{})
+	must(t, err)
+	c.engine, err = engine.New(engine.Config{Cache: mode, CacheEntries: 256, Now: c.clock.Now})
+	must(t, err)
+	t.Cleanup(c.engine.Close)
+	c.start(t)
+	t.Cleanup(func() { c.node.Load().halt() })
+	return c
+}
+
+// start starts a node and, once it has caught up, decides by its posture.
+func (c *crowd) start(t *testing.T) {
+	t.Helper()
+	cfg := &config{DataDir: "data", Snapshot: snapshotConfig{Keep: 2}, CacheEntries: 1}
+	n, err := startNode(cfg, machine{fs: c.disk, journal: journal.Options{SegmentBytes: 20_000}}, c.sets[0])
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	c.use(func() {}, n)
+	c.node.Store(n)
+}
+
+// use makes the engine decide by what change leaves, and by the posture of n.
+func (c *crowd) use(change func(), n *running) {
+	c.using.Lock()
+	defer c.using.Unlock()
+	change()
+	if n == nil {
+		n = c.node.Load()
+	}
+	c.generation.Add(1)
+	c.engine.Use(c.sets[c.set], n.posture)
+	c.generation.Add(1)
+}
+
+func (c *crowd) now() history.Time { return history.Time(c.clock.Now()) }
+
+func agentRef(i int) string   { return fmt.Sprint("agent:", i) }
+func sessionRef(s int) string { return fmt.Sprint("session:", s) }
+
+// look is a question of an agent in a session, for the user.
+func look(agent, session int) (*authz.Request, *authz.Principal, history.Item) {
+	a, s := strconv.Itoa(agent), strconv.Itoa(session)
+	req := &authz.Request{
+		Subject: authz.Party{Type: "agent", ID: a}, Action: authz.Action{Name: "look"}, Resource: authz.Party{Type: "thing", ID: "1"},
+	}
+	p := &authz.Principal{Tenant: authz.DefaultTenant, Agent: a, Session: s, User: "u"}
+	return req, p, history.Item{Question: a + "/" + s, Entities: []string{agentRef(agent), sessionRef(session), "user:u", "tenant:default", "everything"}}
+}
+
+func offset(asOf string) uint64 {
+	_, at, err := signals.ParseAsOf(asOf)
+	if err != nil {
+		return 0
+	}
+	return uint64(at[0])
+}
+
+// seen is what one member of the crowd has seen in a round.
+type seen struct {
+	decisions []history.Decision
+	signals   []history.Signal
+	hits      int
+}
+
+// read asks until the round is over: single questions, batches, and after positions.
+func (c *crowd) read(own int, random *rand.Rand, out *seen) {
+	asked := map[string]int64{} // the generation at which an own question was asked last
+	for n := 0; !c.over.Load() && len(out.decisions) < c.most; n++ {
+		if n%8 == 0 {
+			time.Sleep(time.Microsecond) // the others are to have a turn, too
+		}
+		switch agent := random.IntN(crowdAgents); random.IntN(6) {
+		default: // a question of one's own
+			c.ask(agent, own, 0, asked, out)
+		case 1: // one that all ask
+			c.ask(agent, crowdReaders, 0, nil, out)
+		case 2:
+			c.batch(random, out)
+		case 3:
+			newest := c.newest.Load()
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			if newest != nil && c.node.Load().feed.WaitFor(ctx, *newest) == nil {
+				c.ask(agent, crowdReaders, offset(*newest), nil, out)
+			}
+			cancel()
+		}
+	}
+}
+
+// ask asks one question. asked is not nil for one that nobody else asks.
+func (c *crowd) ask(agent, session int, atLeast uint64, asked map[string]int64, out *seen) {
+	req, p, item := look(agent, session)
+	d := history.Decision{ID: c.serial.Add(1), AtLeast: atLeast, Start: c.now()}
+	generation := c.generation.Load()
+	a := c.engine.Decide(gateway, req, p)
+	after := c.generation.Load()
+	d.End = c.now()
+	d.AsOf, item.Outcome = offset(a.AsOf), a.Effect.String()
+	if asked != nil {
+		last, before := asked[item.Question]
+		item.Recomputed = a.Cache == authz.MissStale && before && last == generation && generation == after && generation%2 == 0
+		asked[item.Question] = generation
+		if generation != after {
+			delete(asked, item.Question)
+		}
+	}
+	if a.Cache == authz.Hit {
+		out.hits++
+	}
+	d.Items = []history.Item{item}
+	out.decisions = append(out.decisions, d)
+}
+
+func (c *crowd) batch(random *rand.Rand, out *seen) {
+	var items []engine.Item
+	d := history.Decision{ID: c.serial.Add(1)}
+	for range 2 + random.IntN(2) {
+		req, p, item := look(random.IntN(crowdAgents), crowdReaders)
+		items = append(items, engine.Item{Request: req, Principal: p})
+		d.Items = append(d.Items, item)
+	}
+	var answers []authz.Answer
+	d.Start = c.now()
+	if c.perItem {
+		for _, it := range items {
+			runtime.Gosched()
+			answers = append(answers, c.engine.Decide(gateway, it.Request, it.Principal))
+		}
+	} else {
+		answers = c.engine.DecideBatch(gateway, items, nil, nil)
+	}
+	d.End = c.now()
+	d.AsOf = offset(answers[0].AsOf)
+	for i, a := range answers {
+		d.Items[i].Outcome = a.Effect.String()
+	}
+	out.decisions = append(out.decisions, d)
+}
+
+// push sends signals until the round is over. What has no definite answer it sends again,
+// to whichever node is there, as a good client does.
+func (c *crowd) push(who int, random *rand.Rand, out *seen) {
+	sender := soar
+	sender.Source.Name = fmt.Sprint("soar-", who)
+	for !c.over.Load() {
+		s := c.draw(sender.Source.String(), random)
+		s.Begun = c.now()
+		for tries := 0; s.Acknowledged == 0 && tries < 10_000; tries++ {
+			receipt, err := c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
+			switch {
+			case err == nil:
+				s.Acknowledged, s.Position = c.now()+1, offset(receipt.AsOf)
+				c.newest.Store(&receipt.AsOf)
+			case errors.Is(err, signals.ErrUnavailable), errors.Is(err, signals.ErrUnknownOutcome):
+				time.Sleep(100 * time.Microsecond) // until another node is there
+			default:
+				panic(err) // the crowd says nothing that may be refused
+			}
+		}
+		out.signals = append(out.signals, s.Signal)
+		if random.IntN(8) == 0 { // once more, which says nothing
+			_, _ = c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
+		}
+		time.Sleep(time.Duration(random.IntN(200)) * time.Microsecond)
+	}
+}
+
+type sent struct {
+	history.Signal
+	body string
+}
+
+// draw makes a signal: of several kinds, about one to three entities, some that end, some
+// that are older than what their source said before.
+func (c *crowd) draw(source string, random *rand.Rand) sent {
+	now := c.clock.Now()
+	s := sent{Signal: history.Signal{ID: fmt.Sprint("s", c.serial.Add(1)), Source: source, At: int64(now) - random.Int64N(int64(20*time.Millisecond))}}
+	all := []string{agentRef(0), agentRef(1), sessionRef(crowdReaders), sessionRef(random.IntN(crowdReaders)), "user:u"}
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	s.Entities = all[:1+random.IntN(3)]
+	more := ""
+	switch random.IntN(5) {
+	case 0:
+		s.Facet, s.Risk = history.Risk, []int{0, 50, 70, 95}[random.IntN(4)]
+		more = fmt.Sprintf(`"type":"risk","risk":%d`, s.Risk)
+	case 1, 2:
+		more = `"type":"release"`
+	default:
+		s.Held = true
+		more = `"type":"quarantine"`
+		if random.IntN(3) > 0 {
+			s.Until = history.Time(now.Add(time.Duration(1+random.IntN(15)) * time.Millisecond))
+			more += fmt.Sprintf(`,"expires":%q`, authz.Instant(s.Until))
+		}
+	}
+	s.body = fmt.Sprintf(`{"v":1,"id":%q,"entities":[%s],"time":%q,%s}`, s.ID, quotedTexts(s.Entities), authz.Instant(s.At), more)
+	return s
+}
+
+// settleIn makes every entity known: the birth of one may cost another a recomputation.
+func (c *crowd) settleIn(t *testing.T) {
+	refs := []string{"user:u", "tenant:default", "everything"}
+	for s := range crowdReaders + 1 {
+		refs = append(refs, sessionRef(s))
+	}
+	agents := fmt.Sprintf(`{"v":1,"id":"r","type":"register","entities":["agent:0","agent:1"],"time":%q,"class":"default"}`, c.clock.Now())
+	others := fmt.Sprintf(`{"v":1,"id":"o","type":"risk","risk":0,"entities":[%s],"time":%q}`, quotedTexts(refs), c.clock.Now())
+	for _, body := range []string{agents, others} {
+		_, err := c.node.Load().intake.Push(context.Background(), soar, []byte(body))
+		must(t, err)
+	}
+}
+
+// restart starts the view anew behind the engine: the old node ends as by a kill, or in
+// order, and another reads its snapshot and its log.
+func (c *crowd) restart(t *testing.T, random *rand.Rand) {
+	old := c.node.Load()
+	if random.IntN(2) == 0 {
+		old.store.snapshot()
+	}
+	old.halt()
+	c.disk.Kill()
+	c.start(t)
+}
+
+// round lets everybody do what they do for a while, and judges what they saw.
+func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits int) {
+	t.Helper()
+	c.over.Store(false)
+	all := make([]seen, crowdReaders+3)
+	var group sync.WaitGroup
+	for i := range all {
+		random := rand.New(rand.NewPCG(seed, uint64(i)))
+		group.Go(func() {
+			if i < crowdReaders {
+				c.read(i, random, &all[i])
+			} else {
+				c.push(i, random, &all[i])
+			}
+		})
+	}
+	random := rand.New(rand.NewPCG(seed, 1000))
+	for until := time.Now().Add(long); time.Now().Before(until); {
+		time.Sleep(time.Duration(2+random.IntN(8)) * time.Millisecond)
+		switch random.IntN(6) {
+		case 0, 1:
+			c.use(func() { c.set = 1 - c.set }, nil)
+		case 2:
+			c.restart(t, random)
+		case 3:
+			c.node.Load().store.snapshot()
+		}
+	}
+	c.over.Store(true)
+	group.Wait()
+	for i := range all {
+		for _, d := range all[i].decisions {
+			c.checker.Decision(d)
+		}
+		for _, s := range all[i].signals {
+			c.checker.Signal(s)
+		}
+		hits += all[i].hits
+	}
+	c.quiet()
+	return hits
+}
+
+// quiet asks everything while nothing is under way, so that a cached answer and a fresh one
+// can be compared.
+func (c *crowd) quiet() {
+	for agent := range crowdAgents {
+		for session := range crowdReaders + 1 {
+			req, p, item := look(agent, session)
+			d := history.Decision{ID: c.serial.Add(1), Start: c.now()}
+			a := c.engine.Decide(gateway, req, p)
+			fresh := c.engine.Explain(gateway, req, p).Answer
+			d.End = c.now()
+			d.AsOf, item.Outcome = offset(a.AsOf), a.Effect.String()
+			if fresh.At < a.GoodUntil() { // else time alone may have changed it in between
+				item.Fresh = fresh.Effect.String()
+			}
+			d.Items = []history.Item{item}
+			c.checker.Decision(d)
+		}
+	}
+}
+
+// crowdRounds is how many rounds a crowd has: VIGIL_CROWD_ROUNDS says more for a night.
+func crowdRounds(t *testing.T, few int) int {
+	if n, err := strconv.Atoi(os.Getenv("VIGIL_CROWD_ROUNDS")); err == nil && n > 0 {
+		return n
+	}
+	return few
+}
+
+// C1, C2, C3, C5 and C8 while everything happens at once, by the judgement of who only
+// looks on.
+func TestACrowdBreaksNothing(t *testing.T) {
+	for name, mode := range map[string]engine.CacheMode{"cached": engine.CacheOn, "verified": engine.CacheVerify} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, mode)
+			c.settleIn(t)
+			hits := 0
+			var found history.Findings
+			for round := range crowdRounds(t, 5) {
+				hits += c.round(t, uint64(round), 100*time.Millisecond)
+				found = c.checker.Settle()
+			}
+			for _, story := range found.Stories {
+				t.Error(story)
+			}
+			t.Logf("%d decisions, %d from the cache, %d signals, %d undecided, %d pieces of view", found.Decisions, hits, found.Signals, found.Undecided, c.generation.Load()/2)
+			if n := c.engine.Stats().Mismatch; n > 0 {
+				t.Errorf("the engine itself found %d cached decisions that are not fresh", n)
+			}
+			if found.Signals < 50 || found.Undecided > found.Decisions/10 || hits < 100 && mode == engine.CacheOn {
+				t.Error("hardly anything was tested")
+			}
+		})
+	}
+}
+
+// The same crowd finds what goes wrong where a mechanism is off.
+func TestACrowdFindsWhatIsBroken(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		mode    engine.CacheMode
+		perItem bool
+		want    []history.Property // one of these
+	}{
+		{"the cache is not checked", engine.CacheUnchecked, false, []history.Property{history.C1, history.C5}},
+		{"a batch is gathered item by item", engine.CacheOn, true, []history.Property{history.C8}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCrowd(t, tc.mode)
+			c.perItem, c.most = tc.perItem, 500 // to blame takes longer than to find nothing
+			c.settleIn(t)
+			for round := range 40 {
+				c.round(t, uint64(round), 30*time.Millisecond)
+				found := c.checker.Settle()
+				for _, p := range tc.want {
+					if found.Broken[p] > 0 {
+						t.Logf("in round %d, of %d decisions: %v\n%s", round, found.Decisions, found.Broken, found.Stories[p])
+						return
+					}
+				}
+			}
+			t.Error("nothing was found: the crowd does not reach what it is meant to test")
+		})
+	}
+}
