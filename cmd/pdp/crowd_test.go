@@ -137,15 +137,15 @@ func offset(asOf string) uint64 {
 	return uint64(at[0])
 }
 
-// seen is what one member of the crowd has seen in a round.
-type seen struct {
+// witnessed is what one member of the crowd has seen in a round.
+type witnessed struct {
 	decisions []history.Decision
 	signals   []history.Signal
 	hits      int
 }
 
 // read asks until the round is over: single questions, batches, and after positions.
-func (c *crowd) read(own int, random *rand.Rand, out *seen) {
+func (c *crowd) read(own int, random *rand.Rand, out *witnessed) {
 	asked := map[string]int64{} // the generation at which an own question was asked last
 	for n := 0; !c.over.Load() && len(out.decisions) < c.most; n++ {
 		if n%8 == 0 {
@@ -170,7 +170,7 @@ func (c *crowd) read(own int, random *rand.Rand, out *seen) {
 }
 
 // ask asks one question. asked is not nil for one that nobody else asks.
-func (c *crowd) ask(agent, session int, atLeast uint64, asked map[string]int64, out *seen) {
+func (c *crowd) ask(agent, session int, atLeast uint64, asked map[string]int64, out *witnessed) {
 	req, p, item := look(agent, session)
 	d := history.Decision{ID: c.serial.Add(1), AtLeast: atLeast, Start: c.now()}
 	generation := c.generation.Load()
@@ -193,7 +193,7 @@ func (c *crowd) ask(agent, session int, atLeast uint64, asked map[string]int64, 
 	out.decisions = append(out.decisions, d)
 }
 
-func (c *crowd) batch(random *rand.Rand, out *seen) {
+func (c *crowd) batch(random *rand.Rand, out *witnessed) {
 	var items []engine.Item
 	d := history.Decision{ID: c.serial.Add(1)}
 	for range 2 + random.IntN(2) {
@@ -221,7 +221,7 @@ func (c *crowd) batch(random *rand.Rand, out *seen) {
 
 // push sends signals until the round is over. What has no definite answer it sends again,
 // to whichever node is there, as a good client does.
-func (c *crowd) push(who int, random *rand.Rand, out *seen) {
+func (c *crowd) push(who int, random *rand.Rand, out *witnessed) {
 	sender := soar
 	sender.Source.Name = fmt.Sprint("soar-", who)
 	for !c.over.Load() {
@@ -309,7 +309,7 @@ func (c *crowd) restart(t *testing.T, random *rand.Rand) {
 func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits int) {
 	t.Helper()
 	c.over.Store(false)
-	all := make([]seen, crowdReaders+3)
+	all := make([]witnessed, crowdReaders+3)
 	var group sync.WaitGroup
 	for i := range all {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
