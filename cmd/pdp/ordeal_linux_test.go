@@ -187,8 +187,8 @@ func (p *program) metric(client *http.Client, name string) (value float64) {
 	return 0
 }
 
-// seen is one decision as its caller saw it.
-type seen struct {
+// sighting is one decision as its caller saw it.
+type sighting struct {
 	agent          string
 	sent, received time.Time
 	allowed        bool
@@ -228,7 +228,7 @@ func stopAndWake(t *testing.T, p *program, setup *http.Client, awake time.Durati
 	var stop atomic.Bool
 	var answered atomic.Int64
 	const workers = 4
-	all := make([][]seen, workers)
+	all := make([][]sighting, workers)
 	errs := make([]error, workers)
 	var group sync.WaitGroup
 	for n := range workers {
@@ -236,7 +236,7 @@ func stopAndWake(t *testing.T, p *program, setup *http.Client, awake time.Durati
 			client := oneConnection()
 			defer client.CloseIdleConnections()
 			for i := n; !stop.Load(); i++ {
-				s := seen{agent: []string{long, short, held}[i%3], sent: time.Now()}
+				s := sighting{agent: []string{long, short, held}[i%3], sent: time.Now()}
 				status, answer, err := p.ask(client, p.decision+"/access/v1/evaluation", readRequest(s.agent, "s"))
 				s.received = time.Now()
 				var said struct {
