@@ -111,42 +111,6 @@ func TestUnreadableFactDoesNotDependOnTheReader(t *testing.T) {
 	}
 }
 
-// TestAVersionThatReadsItAppliesWhatItHeld: the record outlives the log in a snapshot,
-// and what comes of it is what a reader that knew it at once has.
-func TestAVersionThatReadsItAppliesWhatItHeld(t *testing.T) {
-	revoke := record(signalJSON("revoke"))
-	old := newWorld(t, worldOptions{})
-	testHookRead = func(*Entry) { panic("this version does not know it") }
-	old.append(t, revoke)
-	testHookRead = nil
-	if got := old.of("agent:a").Status; got != authz.Unreadable {
-		t.Fatalf("status %v", got)
-	}
-	var snapshot bytes.Buffer
-	if err := old.store.WriteSnapshot(&snapshot, start); err != nil {
-		t.Fatal(err)
-	}
-	store, err := posture.ReadSnapshot(&snapshot, start)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := NewApplier(ApplierConfig{Store: store, Now: func() authz.Instant { return start }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.reread()
-
-	known := newWorld(t, worldOptions{})
-	known.append(t, revoke)
-	key := authz.Ref{Kind: authz.KindAgent, ID: "a"}.In(authz.DefaultTenant)
-	if got := store.Get(key).At(start).Status; got != authz.Revoked {
-		t.Errorf("status %v, want revoked", got)
-	}
-	if store.Digest(start) != known.store.Digest(start) {
-		t.Error("a late reader has another posture than one that read it at once")
-	}
-}
-
 func TestALiftEndsAnUnreadableSignal(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	w.append(t, record(signalJSON("suspend")))
