@@ -165,6 +165,37 @@ func (l *life) question() question {
 	return q
 }
 
+// variant gives a question that differs from q in one thing, as a key has to tell.
+func (l *life) variant(q *question) *question {
+	other := l.question()
+	req, p := q.request.Clone(), *q.principal
+	switch from := other.principal; rapid.IntRange(0, 8).Draw(l.t, "another") {
+	case 0:
+		p.Tenant = from.Tenant
+	case 1:
+		p.Instance = from.Instance
+	case 2:
+		p.Session = from.Session
+	case 3:
+		p.Token = from.Token
+	case 4:
+		p.IssuedAt = birth.Add(time.Duration(rapid.IntRange(0, 25).Draw(l.t, "issued at")) * time.Second)
+	case 5:
+		p.Grants, p.Actors = from.Grants, from.Actors
+	case 6:
+		p.HasScopes, p.Scopes = from.HasScopes, from.Scopes
+	case 7:
+		if req.Resource.Type == other.request.Resource.Type {
+			req.Resource, p.Tool = other.request.Resource, from.Tool
+		}
+	case 8:
+		if req.Subject.Type == other.request.Subject.Type && p.Agent == from.Agent {
+			req.Subject, p.User = other.request.Subject, from.User
+		}
+	}
+	return &question{q.caller, req, &p}
+}
+
 // observe asks for decisions, mostly for ones asked for before, and holds them and the
 // whole of posture against the twin.
 func (l *life) observe() {
@@ -179,7 +210,10 @@ func (l *life) observe() {
 		if q == nil {
 			fresh := l.question()
 			q = &fresh
-			l.asked = append(l.asked, fresh)
+			if len(l.asked) > 0 && rapid.Bool().Draw(l.t, "a variant") {
+				q = l.variant(&l.asked[rapid.IntRange(0, len(l.asked)-1).Draw(l.t, "of")])
+			}
+			l.asked = append(l.asked, *q)
 			if len(l.asked) > 16 {
 				l.asked = l.asked[1:]
 			}

@@ -64,7 +64,7 @@ func (l *life) statement(sender signals.Sender) *statement {
 		}
 	}
 	facet := rapid.SampledFrom(facetsDrawn).Draw(t, "facet")
-	if rapid.IntRange(0, 39).Draw(t, "for good") == 23 { // rare, for little comes after them; small numbers are drawn more often
+	if rapid.IntRange(0, 24).Draw(t, "for good") == 17 { // rare, for little comes after them; small numbers are drawn more often
 		facet = rapid.SampledFrom(facetsForGood).Draw(t, "facet for good")
 	}
 	if l.last != nil && rapid.IntRange(0, 2).Draw(t, "the same matter") == 1 {
