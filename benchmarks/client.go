@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,20 +68,29 @@ type client struct {
 
 // connection is for one goroutine.
 type connection struct {
-	net    net.Conn
-	buffer []byte
-	fresh  *template // nil until requests are to be new
-	random uint64
+	line       // what is read and written, by the system's own means
+	buffer     []byte
+	have, want int       // of the answer that is being read; want is -1 until its head is there
+	fresh      *template // nil until requests are to be new
+	random     uint64
 }
 
-func (c *client) load(o order) tally {
+func connect(address string, number int) (*connection, error) {
+	l, err := dial(address)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{line: l, buffer: make([]byte, 16<<10), want: -1, random: uint64(number) + 1}, nil
+}
+
+func (c *client) load(o order) (t tally) {
 	conns := c.open[o.Address]
 	for len(conns) < o.Connections {
-		conn, err := net.DialTimeout("tcp", o.Address, 5*time.Second)
+		conn, err := connect(o.Address, len(conns))
 		if err != nil {
 			return tally{Err: err.Error()}
 		}
-		conns = append(conns, &connection{net: conn, buffer: make([]byte, 16<<10), random: uint64(len(conns)) + 1})
+		conns = append(conns, conn)
 		c.open[o.Address] = conns
 	}
 	if o.Entries > 0 && c.ready[o.Entries] == nil {
@@ -90,31 +98,10 @@ func (c *client) load(o order) tally {
 			c.ready[o.Entries] = append(c.ready[o.Entries], request(i*max(1, o.Agents/o.Entries)%o.Agents, i))
 		}
 	}
-	var stop atomic.Bool
-	var group sync.WaitGroup
-	counts, errs := make([]int64, o.Connections), make([]error, o.Connections)
 	used, begin := processorTime(os.Getpid()), time.Now()
-	timer := time.AfterFunc(time.Duration(o.For), func() { stop.Store(true) })
-	defer timer.Stop()
-	for i, conn := range conns[:o.Connections] {
-		group.Go(func() {
-			if errs[i] = conn.net.SetDeadline(begin.Add(time.Duration(o.For) + 10*time.Second)); errs[i] != nil {
-				return
-			}
-			for !stop.Load() {
-				if errs[i] = conn.ask(c.next(conn, o)); errs[i] != nil {
-					return
-				}
-				counts[i]++
-			}
-		})
-	}
-	group.Wait()
-	t := tally{Took: nanos(time.Since(begin)), Processor: nanos(processorTime(os.Getpid()) - used)}
-	for _, n := range counts {
-		t.Answered += n
-	}
-	if err := errors.Join(errs...); err != nil {
+	answered, err := drive(conns[:o.Connections], begin.Add(time.Duration(o.For)), func(conn *connection) []byte { return c.next(conn, o) })
+	t = tally{Answered: answered, Took: nanos(time.Since(begin)), Processor: nanos(processorTime(os.Getpid()) - used)}
+	if err != nil {
 		t.Err = err.Error()
 	}
 	return t
@@ -200,36 +187,30 @@ var (
 	permitted = []byte(`{"decision":true`)
 )
 
-// ask sends a request and looks at the answer.
-func (c *connection) ask(request []byte) error {
-	if _, err := c.net.Write(request); err != nil {
-		return err
+// took looks at n more bytes of an answer, and says whether it is whole.
+func (c *connection) took(n int) (bool, error) {
+	c.have += n
+	head := bytes.Index(c.buffer[:c.have], headEnd)
+	if head < 0 {
+		return false, nil
 	}
-	have, want := 0, -1
-	for want < 0 || have < want {
-		n, err := c.net.Read(c.buffer[have:])
-		if err != nil {
-			return err
+	if c.want < 0 {
+		var err error
+		if c.want, err = wholeLength(c.buffer[:head+len(headEnd)]); err != nil {
+			return false, err
 		}
-		have += n
-		if want >= 0 {
-			continue
-		}
-		head := bytes.Index(c.buffer[:have], headEnd)
-		if head < 0 {
-			continue
-		}
-		if want, err = wholeLength(c.buffer[:head+len(headEnd)]); err != nil {
-			return err
-		}
-		if want > len(c.buffer) {
-			return errors.New("the answer is too long")
+		if c.want > len(c.buffer) {
+			return false, errors.New("the answer is too long")
 		}
 	}
-	if head := bytes.Index(c.buffer[:have], headEnd); have != want || !bytes.HasPrefix(c.buffer[head+len(headEnd):have], permitted) {
-		return fmt.Errorf("not an allow: %.600s", c.buffer[:have])
+	if c.have < c.want {
+		return false, nil
 	}
-	return nil
+	if c.have > c.want || !bytes.HasPrefix(c.buffer[head+len(headEnd):c.have], permitted) {
+		return false, fmt.Errorf("not an allow: %.600s", c.buffer[:c.have])
+	}
+	c.have, c.want = 0, -1
+	return true, nil
 }
 
 // wholeLength reads the head of an answer and gives the length of all of it.
@@ -257,10 +238,20 @@ func oneAnswer(address string) ([]byte, error) {
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return nil, err
 	}
-	c := &connection{net: conn, buffer: make([]byte, 16<<10)}
-	if err := c.ask(request(0, 0)); err != nil {
+	if _, err := conn.Write(request(0, 0)); err != nil {
 		return nil, err
 	}
-	answer := bytes.TrimRight(c.buffer, "\x00")
-	return bytes.Clone(answer[bytes.Index(answer, headEnd)+len(headEnd):]), nil
+	c := &connection{buffer: make([]byte, 16<<10), want: -1}
+	for {
+		n, err := conn.Read(c.buffer[c.have:])
+		if err != nil {
+			return nil, err
+		}
+		all := c.buffer[:c.have+n]
+		if whole, err := c.took(n); err != nil {
+			return nil, err
+		} else if whole {
+			return bytes.Clone(all[bytes.Index(all, headEnd)+len(headEnd):]), nil
+		}
+	}
 }

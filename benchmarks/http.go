@@ -74,7 +74,7 @@ func (b *bench) measureHTTP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	note := fmt.Sprintf("%d connections; the client used %s of its processor at the most", httpConnections, percent(busy))
+	note := fmt.Sprintf("%d connections; beside the bare server the client was at work for %s of the time", httpConnections, percent(busy))
 	for _, r := range []struct {
 		id, what   string
 		work, bare *loaded
@@ -116,8 +116,10 @@ func (b *bench) startBare(engine string) (*child, string, error) {
 }
 
 // loadInTurn puts each load on for so many rounds, after a first one that only warms up.
-// It gives the largest share of its processor that the client used.
-func (b *bench) loadInTurn(ctx context.Context, asker *child, all []*loaded, rounds int) (busy float64, err error) {
+// It gives the share of its time that the client was on its processor, while it loaded the
+// bare server.
+func (b *bench) loadInTurn(ctx context.Context, asker *child, all []*loaded, rounds int) (float64, error) {
+	var busy []float64
 	for round := range rounds + 1 {
 		if round%10 == 0 {
 			b.say("http: round %d of %d", round, rounds)
@@ -137,10 +139,12 @@ func (b *bench) loadInTurn(ctx context.Context, asker *child, all []*loaded, rou
 			}
 			l.rates = append(l.rates, float64(t.Answered)/time.Duration(t.Took).Seconds())
 			l.costs = append(l.costs, float64(used)/float64(t.Answered))
-			busy = max(busy, float64(t.Processor)/float64(t.Took))
+			if l.name == "bare" {
+				busy = append(busy, float64(t.Processor)/float64(t.Took))
+			}
 		}
 	}
-	return busy, nil
+	return median(busy), nil
 }
 
 // obey gives a client an order and waits until it is done.

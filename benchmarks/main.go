@@ -2,6 +2,7 @@
 // in turn, and says where it stands to its bars.
 //
 //	go run . run    [flags]   measure; print a table; fail where a threshold is missed
+//	go run . report [flags]   put the results of a run into the documentation, with plots
 //	go run . table  FILE      print the table of a run again
 //
 // It exits with 0 when every threshold is kept, 1 when one is missed, 2 when it was called
@@ -45,11 +46,11 @@ func main() {
 // commands are those for people, and those that this program starts itself with: parts of
 // a measurement that need a process of their own.
 var commands = map[string]func(ctx context.Context, args []string, out, log io.Writer) error{
-	"run": runCommand, "table": tableCommand,
+	"run": runCommand, "report": reportCommand, "table": tableCommand,
 	"bare": bareCommand, "client": clientCommand, "pinned": pinnedCommand, "decode": decodeCommand,
 }
 
-const usage = "usage: benchmarks run|table [flags]; benchmarks COMMAND --help says which"
+const usage = "usage: benchmarks run|report|table [flags]; benchmarks COMMAND --help says which"
 
 // run is the program: results go to out, progress and errors to log.
 func run(ctx context.Context, args []string, out, log io.Writer) int {

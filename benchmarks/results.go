@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -34,7 +35,7 @@ type Machine struct {
 	Processors int    `json:"processors"`
 	Memory     string `json:"memory"`
 	LoadBefore string `json:"load_before"` // load average of the machine before the run
-	Revision   string `json:"revision,omitzero"`
+	Revision   string `json:"revision,omitzero"` // see revision
 }
 
 // Series is the lines of one plot.
@@ -65,7 +66,7 @@ func newResults(full bool, now time.Time) Results {
 	r := Results{V: 1, Kind: kind, Date: now.UTC().Format("2006-01-02 15:04"), Dependencies: map[string]string{}}
 	r.Machine = Machine{
 		Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Processors: runtime.NumCPU(),
-		Processor: lineOf("/proc/cpuinfo", "model name"), Memory: memory(), LoadBefore: loadAverage(),
+		Processor: lineOf("/proc/cpuinfo", "model name"), Memory: memory(), LoadBefore: loadAverage(), Revision: revision(),
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		wanted := []string{"cel.dev/cel-go", "github.com/valyala/fasthttp", "github.com/dgraph-io/ristretto/v2", "github.com/klauspost/compress", "github.com/go-json-experiment/json"}
@@ -98,6 +99,20 @@ func memory() string {
 		return ""
 	}
 	return fmt.Sprintf("%.0f GiB", float64(kib)/(1<<20))
+}
+
+// revision is the commit that was measured, with a + where files differ from it; "" where
+// there is no repository.
+func revision() string {
+	commit, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no").Output()
+	if err != nil || len(bytes.TrimSpace(changed)) > 0 {
+		return string(bytes.TrimSpace(commit)) + "+"
+	}
+	return string(bytes.TrimSpace(commit))
 }
 
 func loadAverage() string {

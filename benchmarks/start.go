@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"vigil/posture"
 )
 
 // measureStart starts the engine on a snapshot of many agents until it answers, beside the
@@ -27,14 +29,24 @@ func (b *bench) measureStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var ready, used, reference, decoding []float64
+	nothing, _, err := b.writeData(posture.NewStore())
+	if err != nil {
+		return err
+	}
+	var ready, used, reference, decoding, empty []float64
 	for round := range choose(b, 5, 7) {
 		b.say("start: %s agents, round %d", thousands(float64(agents)), round+1)
 		least, busy, err := b.decodeTime(file, agents)
 		if err != nil {
 			return err
 		}
-		e, err := b.serve(ctx, serverProcessor, data)
+		e, err := b.serve(ctx, serverProcessor, nothing)
+		if err != nil {
+			return err
+		}
+		empty = append(empty, float64(processorTime(e.cmd.Process.Pid)))
+		e.stop()
+		e, err = b.serve(ctx, serverProcessor, data)
 		if err != nil {
 			return err
 		}
@@ -46,6 +58,7 @@ func (b *bench) measureStart(ctx context.Context) error {
 		fmt.Sprintf("the file has %.1f MB; one processor each; starting the process, the journal and the rules are in the time", float64(info.Size())/1e6)))
 	if used[0] > 0 {
 		b.add(ratio("start.cpu", "from start to ready: processor time", "zstd decoding the file, and filling a Go map", nanoseconds, used, decoding, "what others do on the machine is not in it"))
+		b.add(alone("start.empty", "from start to ready without any agent: processor time", nanoseconds, median(empty), "the part of the start that agents have no share in"))
 	}
 	return nil
 }
