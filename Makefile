@@ -9,6 +9,7 @@ BENCH    ?= .
 LOADTIME  ?= 10s
 SOAKTIME  ?= 15m
 DECISIONS ?= 1000000
+HISTORIES ?= 2000
 KILLS     ?= 1000
 LOADFLAGS ?=
 BENCHFLAGS ?=
@@ -18,7 +19,7 @@ GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race fuzz lint vuln bench bench-full microbench load revocations soak kills rules check clean
+.PHONY: help build run test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills rules check clean
 
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +81,12 @@ soak: build ## Load, signals, reloads and races for SOAKTIME (15m), watching for
 
 kills: build ## Kill -9 an engine under load KILLS (1000) times; nothing acknowledged may be lost
 	$(GO) run ./loadtest kills --start --pdp $(BIN)/pdp --kills $(KILLS) --thresholds loadtest/thresholds/kills.json $(LOADFLAGS)
+
+histories: ## Live HISTORIES (2000) random lives of a node, of an engine and of a crowd, against the twin and the checker
+	$(GO) test ./cmd/pdp -run '^TestLivesOfANode$$' -v -timeout 0 -rapid.checks=$(HISTORIES)
+	$(GO) test ./engine -run '^TestEveryDecisionIsWhatTheTwinDecides$$' -v -timeout 0 -rapid.checks=$(HISTORIES)
+	VIGIL_HISTORIES=$(HISTORIES) $(GO) test ./loadtest/history -run '^TestWithEveryMechanismNothingBreaks$$' -v -timeout 0
+	VIGIL_CROWD_ROUNDS=$$(($(HISTORIES) / 10 + 1)) $(GO) test ./cmd/pdp -run '^TestACrowdBreaksNothing$$' -v -timeout 0
 
 rules: build ## Test the rules of the examples
 	$(BIN)/pdp rules test $(wildcard examples/*/rules)
