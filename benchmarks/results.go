@@ -34,7 +34,7 @@ type Machine struct {
 	Processor  string `json:"processor"`
 	Processors int    `json:"processors"`
 	Memory     string `json:"memory"`
-	LoadBefore string `json:"load_before"` // load average of the machine before the run
+	LoadBefore string `json:"load_before"`       // load average of the machine before the run
 	Revision   string `json:"revision,omitzero"` // see revision
 }
 
