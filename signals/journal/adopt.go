@@ -125,6 +125,11 @@ func adopt(dir string, opt Options, old *identity, s *survey, snapshot *Snapshot
 	}
 	a.From = id.since
 	id.ancestors = descent(old, snapshot, id.since)
+	for _, seg := range s.segments {
+		if !slices.Contains(void, seg.path) && !id.knows(seg.header.id) {
+			return a, fmt.Errorf("%s: adopted %d times, and records of the first log are still in it; let an engine run until it has trimmed them", dir, maxAncestors)
+		}
+	}
 
 	// From here on the folder is no log until the last step.
 	begun := *old
