@@ -20,7 +20,7 @@ import (
 // are processes of their own; that of the engine is timed from its very beginning, rules
 // and ports included, that of the reference within.
 func (b *bench) measureStart(ctx context.Context) error {
-	agents := choose(b, 100_000, 1_000_000)
+	agents := choose(b, 400_000, 1_000_000)
 	data, file, err := b.writeData(newFleet(agents))
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (b *bench) measureStart(ctx context.Context) error {
 		return err
 	}
 	var ready, used, reference, decoding, empty []float64
-	for round := range choose(b, 5, 7) {
+	for round := range choose(b, 3, 7) {
 		b.say("start: %s agents, round %d", thousands(float64(agents)), round+1)
 		least, busy, err := b.decodeTime(file, agents)
 		if err != nil {
