@@ -8,7 +8,7 @@ import (
 // blame says which property a decision breaks that no instant explains: it looks for the
 // mistake that does explain it.
 func (w *frame) blame() (Property, *signal) {
-	if w.torn() {
+	if w.torn() || w.untimely() {
 		return C8, nil
 	}
 	allow := w.allows()
@@ -94,6 +94,18 @@ func (w *frame) torn() bool {
 		}
 	}
 	return true
+}
+
+// untimely reports whether the decision is explained by signals as they were at one time
+// and a now that is of another.
+func (w *frame) untimely() bool {
+	explained := false
+	w.worlds(func(set uint64) {
+		for _, now := range w.times {
+			explained = explained || w.answers(w.d.Items, w.member(set), now, false)
+		}
+	})
+	return explained
 }
 
 // mixed reports whether an item is answered right where each of its entities stands as

@@ -297,6 +297,17 @@ func (w *frame) newEnough(set uint64) bool {
 	return true
 }
 
+// late reports whether a world lacks what was in force for certain at now, which is later
+// than the decision's start.
+func (w *frame) late(set uint64, now Time) bool {
+	for i, s := range w.pending {
+		if set&(1<<i) == 0 && s.inForce() <= now {
+			return true
+		}
+	}
+	return false
+}
+
 // answers reports whether items are answered right where exactly these signals of the
 // frame are in force at now.
 func (w *frame) answers(items []Item, in func(*signal) bool, now Time, byArrival bool) bool {
@@ -349,7 +360,7 @@ func (w *frame) explained(items []Item) (ok, exact bool, sure uint64) {
 	sure = ^uint64(0)
 	w.worlds(func(set uint64) {
 		for _, now := range w.times {
-			if !w.answers(items, w.member(set), now, false) {
+			if w.late(set, now) || !w.answers(items, w.member(set), now, false) {
 				continue
 			}
 			ok = true
