@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -80,7 +80,7 @@ func newCrowd(t *testing.T, mode engine.CacheMode) *crowd {
 	var err error
 	c.clock, err = clock.New(clock.Config{})
 	must(t, err)
-	c.engine, err = engine.New(engine.Config{Cache: mode, CacheEntries: 256, Now: c.clock.Now})
+	c.engine, err = engine.New(engine.Config{Cache: mode, CacheEntries: 256, Now: c.slowNow})
 	must(t, err)
 	t.Cleanup(c.engine.Close)
 	c.start(t)
@@ -114,20 +114,54 @@ func (c *crowd) use(change func(), n *running) {
 	c.generation.Add(1)
 }
 
+// slowNow is the engine's clock. Now and then it takes long, so that much happens between
+// what a decision does before it reads the clock and what it does after.
+func (c *crowd) slowNow() authz.Instant {
+	if rand.IntN(50) == 0 {
+		time.Sleep(50 * time.Microsecond)
+	}
+	return c.clock.Now()
+}
+
 func (c *crowd) now() history.Time { return history.Time(c.clock.Now()) }
 
 func agentRef(i int) string   { return fmt.Sprint("agent:", i) }
 func sessionRef(s int) string { return fmt.Sprint("session:", s) }
 
-// look is a question of an agent in a session, for the user.
-func look(agent, session int) (*authz.Request, *authz.Principal, history.Item) {
+// look is a question of an agent in a session, for the user. A long one names grants, too,
+// of which the last may be held: between the reading of the agent and of that one is time
+// for something to happen.
+func look(agent, session int, long bool) (*authz.Request, *authz.Principal, history.Item) {
 	a, s := strconv.Itoa(agent), strconv.Itoa(session)
 	req := &authz.Request{
 		Subject: authz.Party{Type: "agent", ID: a}, Action: authz.Action{Name: "look"}, Resource: authz.Party{Type: "thing", ID: "1"},
 	}
 	p := &authz.Principal{Tenant: authz.DefaultTenant, Agent: a, Session: s, User: "u"}
-	return req, p, history.Item{Question: a + "/" + s, Entities: []string{agentRef(agent), sessionRef(session), "user:u", "tenant:default", "everything"}}
+	item := history.Item{Question: a + "/" + s, Entities: []string{agentRef(agent), sessionRef(session), "user:u"}}
+	if long {
+		p.Grants, item.Question = longChain, item.Question+"/z"
+		item.Entities = append(item.Entities, lastGrant)
+	}
+	return req, p, item
 }
+
+const lastGrant = "grant:z"
+
+var longChain = func() (all []authz.Delegation) {
+	for i := range 150 {
+		all = append(all, authz.Delegation{ID: fmt.Sprint("g", i)})
+	}
+	return append(all, authz.Delegation{ID: "z"})
+}()
+
+// crowdWide are entities that nobody asks about. Where a signal is about all of them, there
+// is a while between its first and its last.
+var crowdWide = func() (all []string) {
+	for i := range 60 {
+		all = append(all, fmt.Sprint("token:w", i))
+	}
+	return all
+}()
 
 func offset(asOf string) uint64 {
 	_, at, err := signals.ParseAsOf(asOf)
@@ -142,6 +176,7 @@ type witnessed struct {
 	decisions []history.Decision
 	signals   []history.Signal
 	hits      int
+	allowed   int
 }
 
 // read asks until the round is over: single questions, batches, and after positions.
@@ -153,16 +188,16 @@ func (c *crowd) read(own int, random *rand.Rand, out *witnessed) {
 		}
 		switch agent := random.IntN(crowdAgents); random.IntN(6) {
 		default: // a question of one's own
-			c.ask(agent, own, 0, asked, out)
+			c.ask(agent, own, false, 0, asked, out)
 		case 1: // one that all ask
-			c.ask(agent, crowdReaders, 0, nil, out)
+			c.ask(agent, crowdReaders, random.IntN(2) == 0, 0, nil, out)
 		case 2:
 			c.batch(random, out)
 		case 3:
 			newest := c.newest.Load()
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 			if newest != nil && c.node.Load().feed.WaitFor(ctx, *newest) == nil {
-				c.ask(agent, crowdReaders, offset(*newest), nil, out)
+				c.ask(agent, crowdReaders, false, offset(*newest), nil, out)
 			}
 			cancel()
 		}
@@ -170,8 +205,8 @@ func (c *crowd) read(own int, random *rand.Rand, out *witnessed) {
 }
 
 // ask asks one question. asked is not nil for one that nobody else asks.
-func (c *crowd) ask(agent, session int, atLeast uint64, asked map[string]int64, out *witnessed) {
-	req, p, item := look(agent, session)
+func (c *crowd) ask(agent, session int, long bool, atLeast uint64, asked map[string]int64, out *witnessed) {
+	req, p, item := look(agent, session, long)
 	d := history.Decision{ID: c.serial.Add(1), AtLeast: atLeast, Start: c.now()}
 	generation := c.generation.Load()
 	a := c.engine.Decide(gateway, req, p)
@@ -189,6 +224,9 @@ func (c *crowd) ask(agent, session int, atLeast uint64, asked map[string]int64, 
 	if a.Cache == authz.Hit {
 		out.hits++
 	}
+	if a.Effect == authz.Allow {
+		out.allowed++
+	}
 	d.Items = []history.Item{item}
 	out.decisions = append(out.decisions, d)
 }
@@ -196,8 +234,9 @@ func (c *crowd) ask(agent, session int, atLeast uint64, asked map[string]int64, 
 func (c *crowd) batch(random *rand.Rand, out *witnessed) {
 	var items []engine.Item
 	d := history.Decision{ID: c.serial.Add(1)}
-	for range 2 + random.IntN(2) {
-		req, p, item := look(random.IntN(crowdAgents), crowdReaders)
+	first := random.IntN(crowdAgents)
+	for i := range 2 + random.IntN(2) {
+		req, p, item := look((first+i)%crowdAgents, crowdReaders, random.IntN(3) == 0)
 		items = append(items, engine.Item{Request: req, Principal: p})
 		d.Items = append(d.Items, item)
 	}
@@ -205,7 +244,7 @@ func (c *crowd) batch(random *rand.Rand, out *witnessed) {
 	d.Start = c.now()
 	if c.perItem {
 		for _, it := range items {
-			runtime.Gosched()
+			time.Sleep(20 * time.Microsecond)
 			answers = append(answers, c.engine.Decide(gateway, it.Request, it.Principal))
 		}
 	} else {
@@ -224,8 +263,13 @@ func (c *crowd) batch(random *rand.Rand, out *witnessed) {
 func (c *crowd) push(who int, random *rand.Rand, out *witnessed) {
 	sender := soar
 	sender.Source.Name = fmt.Sprint("soar-", who)
-	for !c.over.Load() {
-		s := c.draw(sender.Source.String(), random)
+	var held []string
+	for !c.over.Load() || held != nil { // what is held for good is released at last
+		s := c.draw(sender.Source.String(), random, held)
+		held = nil
+		if s.Held && s.Until == 0 {
+			held = s.Entities
+		}
 		s.Begun = c.now()
 		for tries := 0; s.Acknowledged == 0 && tries < 10_000; tries++ {
 			receipt, err := c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
@@ -252,42 +296,63 @@ type sent struct {
 	body string
 }
 
-// draw makes a signal: of several kinds, about one to three entities, some that end, some
+// draw makes a signal: the release of what its source holds for good, or one of several kinds, about one to three entities, some that end, some
 // that are older than what their source said before.
-func (c *crowd) draw(source string, random *rand.Rand) sent {
+func (c *crowd) draw(source string, random *rand.Rand, undo []string) sent {
 	now := c.clock.Now()
-	s := sent{Signal: history.Signal{ID: fmt.Sprint("s", c.serial.Add(1)), Source: source, At: int64(now) - random.Int64N(int64(20*time.Millisecond))}}
-	all := []string{agentRef(0), agentRef(1), sessionRef(crowdReaders), sessionRef(random.IntN(crowdReaders)), "user:u"}
+	late := int64(time.Millisecond)
+	if random.IntN(4) == 0 {
+		late *= 20
+	}
+	s := sent{Signal: history.Signal{ID: fmt.Sprint("s", c.serial.Add(1)), Source: source, At: int64(now) - random.Int64N(late)}}
+	// Mostly about what only some questions touch, so that much is allowed.
+	all := []string{agentRef(0), agentRef(1), agentRef(0), agentRef(1), lastGrant, sessionRef(random.IntN(crowdReaders))}
+	if random.IntN(8) == 0 {
+		all = append(all, sessionRef(crowdReaders), "user:u")
+	}
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	s.Entities = all[:1+random.IntN(3)]
+	s.Entities = slices.Compact(slices.Sorted(slices.Values(all[:1+random.IntN(3)])))
+	about := slices.Clone(s.Entities)
+	random.Shuffle(len(about), func(i, j int) { about[i], about[j] = about[j], about[i] })
+	if len(about) > 1 && random.IntN(3) > 0 {
+		about = slices.Insert(about, 1, crowdWide...)
+	}
 	more := ""
-	switch random.IntN(5) {
-	case 0:
+	ends := func() {
+		s.Until = history.Time(now.Add(time.Duration(100+random.IntN(3000)) * time.Microsecond))
+		more += fmt.Sprintf(`,"expires":%q`, authz.Instant(s.Until))
+	}
+	switch kind := random.IntN(5); {
+	case undo != nil:
+		s.At, s.Entities, about = int64(now), undo, undo
+		more = `"type":"release"`
+	case kind == 0:
 		s.Facet, s.Risk = history.Risk, []int{0, 50, 70, 95}[random.IntN(4)]
 		more = fmt.Sprintf(`"type":"risk","risk":%d`, s.Risk)
-	case 1, 2:
+		ends()
+	case kind == 1:
 		more = `"type":"release"`
 	default:
 		s.Held = true
 		more = `"type":"quarantine"`
-		if random.IntN(3) > 0 {
-			s.Until = history.Time(now.Add(time.Duration(1+random.IntN(15)) * time.Millisecond))
-			more += fmt.Sprintf(`,"expires":%q`, authz.Instant(s.Until))
+		if random.IntN(4) > 0 {
+			ends()
 		}
 	}
-	s.body = fmt.Sprintf(`{"v":1,"id":%q,"entities":[%s],"time":%q,%s}`, s.ID, quotedTexts(s.Entities), authz.Instant(s.At), more)
+	s.body = fmt.Sprintf(`{"v":1,"id":%q,"entities":[%s],"time":%q,%s}`, s.ID, quotedTexts(about), authz.Instant(s.At), more)
 	return s
 }
 
 // settleIn makes every entity known: the birth of one may cost another a recomputation.
 func (c *crowd) settleIn(t *testing.T) {
-	refs := []string{"user:u", "tenant:default", "everything"}
+	refs := []string{"user:u", "tenant:default", "everything", lastGrant}
 	for s := range crowdReaders + 1 {
 		refs = append(refs, sessionRef(s))
 	}
 	agents := fmt.Sprintf(`{"v":1,"id":"r","type":"register","entities":["agent:0","agent:1"],"time":%q,"class":"default"}`, c.clock.Now())
 	others := fmt.Sprintf(`{"v":1,"id":"o","type":"risk","risk":0,"entities":[%s],"time":%q}`, quotedTexts(refs), c.clock.Now())
-	for _, body := range []string{agents, others} {
+	wide := fmt.Sprintf(`{"v":1,"id":"w","type":"risk","risk":0,"entities":[%s],"time":%q}`, quotedTexts(crowdWide), c.clock.Now())
+	for _, body := range []string{agents, others, wide} {
 		_, err := c.node.Load().intake.Push(context.Background(), soar, []byte(body))
 		must(t, err)
 	}
@@ -306,7 +371,7 @@ func (c *crowd) restart(t *testing.T, random *rand.Rand) {
 }
 
 // round lets everybody do what they do for a while, and judges what they saw.
-func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits int) {
+func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits, allowed int) {
 	t.Helper()
 	c.over.Store(false)
 	all := make([]witnessed, crowdReaders+3)
@@ -342,10 +407,10 @@ func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits int) 
 		for _, s := range all[i].signals {
 			c.checker.Signal(s)
 		}
-		hits += all[i].hits
+		hits, allowed = hits+all[i].hits, allowed+all[i].allowed
 	}
 	c.quiet()
-	return hits
+	return hits, allowed
 }
 
 // quiet asks everything while nothing is under way, so that a cached answer and a fresh one
@@ -353,7 +418,7 @@ func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits int) 
 func (c *crowd) quiet() {
 	for agent := range crowdAgents {
 		for session := range crowdReaders + 1 {
-			req, p, item := look(agent, session)
+			req, p, item := look(agent, session, session == crowdReaders)
 			d := history.Decision{ID: c.serial.Add(1), Start: c.now()}
 			a := c.engine.Decide(gateway, req, p)
 			fresh := c.engine.Explain(gateway, req, p).Answer
@@ -383,16 +448,17 @@ func TestACrowdBreaksNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCrowd(t, mode)
 			c.settleIn(t)
-			hits := 0
+			hits, allowed := 0, 0
 			var found history.Findings
 			for round := range crowdRounds(t, 5) {
-				hits += c.round(t, uint64(round), 100*time.Millisecond)
+				h, a := c.round(t, uint64(round), 100*time.Millisecond)
+				hits, allowed = hits+h, allowed+a
 				found = c.checker.Settle()
 			}
 			for _, story := range found.Stories {
 				t.Error(story)
 			}
-			t.Logf("%d decisions, %d from the cache, %d signals, %d undecided, %d pieces of view", found.Decisions, hits, found.Signals, found.Undecided, c.generation.Load()/2)
+			t.Logf("%d decisions, %d allowed, %d from the cache, %d signals, %d undecided, %d pieces of view", found.Decisions, allowed, hits, found.Signals, found.Undecided, c.generation.Load()/2)
 			if n := c.engine.Stats().Mismatch; n > 0 {
 				t.Errorf("the engine itself found %d cached decisions that are not fresh", n)
 			}
@@ -416,7 +482,7 @@ func TestACrowdFindsWhatIsBroken(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCrowd(t, tc.mode)
-			c.perItem, c.most = tc.perItem, 500 // to blame takes longer than to find nothing
+			c.perItem, c.most = tc.perItem, 1000 // to blame takes longer than to find nothing
 			c.settleIn(t)
 			for round := range 40 {
 				c.round(t, uint64(round), 30*time.Millisecond)
