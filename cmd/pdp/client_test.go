@@ -65,6 +65,10 @@ func TestExitCodeSaysWhetherASignalDidWhatItWasFor(t *testing.T) {
 		{"below another's risk", signals.TypeRisk, entityResult("no_change", nil), exitNoEffect, "its risk is as it was"},
 		{"nothing to lift", signals.TypeLift, entityResult("no_change", nil), exitNoEffect, "nothing was in force"},
 		{"still held", signals.TypeRelease, entityResult("applied", held), exitNoEffect, "still held"},
+		{"behind a newer one", signals.TypeQuarantine, entityResult("superseded", held), exitNoEffect, "a newer or stronger signal"},
+		{"lifted before", signals.TypeTaint, entityResult("lifted", nil), exitNoEffect, "was lifted before it came"},
+		{"a stranger", signals.TypeQuarantine, strangerResult, exitNoEffect, "nothing is known of agent:b; did you mean agent:c?"},
+		{"a stranger registers", signals.TypeRegister, strangerResult, 0, ""},
 		{"no entities", signals.TypeQuarantine, control.SignalResult{ID: "S", Outcome: "no_change", Detail: "it names none"}, exitNoEffect, "it names none"},
 	} {
 		var said bytes.Buffer
@@ -73,6 +77,19 @@ func TestExitCodeSaysWhetherASignalDidWhatItWasFor(t *testing.T) {
 		if code := a.report(err); code != c.code || !strings.Contains(said.String(), c.says) || (c.says == "") != (said.Len() == 0) {
 			t.Errorf("%s: exit %d, want %d; %s", c.name, code, c.code, &said)
 		}
+	}
+}
+
+// strangerResult is of a signal that is in force and names somebody who was never seen.
+var strangerResult = control.SignalResult{ID: "S", Outcome: "applied", Entities: []control.SignalEntity{{Ref: "agent:b", Outcome: "applied", Nearest: []string{"agent:c"}}}}
+
+func TestAllowUnknownIsForStrangers(t *testing.T) {
+	a := &app{stderr: &bytes.Buffer{}}
+	if err := a.judgeResults(&signalFlags{AllowUnknown: true}, []draft{{kind: signals.TypeQuarantine}}, &control.SignalsResponse{Results: []control.SignalResult{strangerResult}}); err != nil {
+		t.Error(err)
+	}
+	if err := a.judgeResults(&signalFlags{AllowUnknown: true}, []draft{{kind: signals.TypeRelease}}, &control.SignalsResponse{Results: []control.SignalResult{entityResult("no_change", nil)}}); err == nil {
+		t.Error("it also excuses a release of what nothing held")
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"vigil/server/credential"
 )
 
 func TestLocalTokenIsFoundOnlyForItsPortAndOnlyWhenPrivate(t *testing.T) {
@@ -70,18 +72,73 @@ func TestALocalTokenNeedsOneFolderOnly(t *testing.T) {
 	if _, _, err := leaveLocalToken(nil, full, at); err == nil {
 		t.Error("a token that nobody can find")
 	}
-	if os.Getuid() == 0 {
-		t.Skip("root writes everywhere")
-	}
+}
+
+// Where nothing can be written at all, the token of an earlier process is used again, if it
+// is one, and private. A path on which no longer name fits stands for a full disk, for root
+// writes everywhere else.
+func TestTheTokenOfBeforeIsUsedWhereNoneCanBeWritten(t *testing.T) {
+	const pathMax = 4096 // of Linux, with the byte behind it
 	data := t.TempDir()
-	old, _, err := leaveLocalToken(nil, data, at)
-	must(t, err)
-	must(t, os.Chmod(data, 0o500))
-	token, files, err = leaveLocalToken(nil, data, at)
-	if err != nil || token != old || len(files) != 1 {
-		t.Errorf("the token of before: %v, %v", files, err)
+	for room := pathMax - 1 - len("/"+localTokenName) - len(data); room > 0; {
+		n := min(200, room-1)
+		if room-1-n == 1 {
+			n-- // a name has at least one byte besides its slash
+		}
+		data, room = filepath.Join(data, strings.Repeat("d", n)), room-1-n
 	}
-	must(t, os.Chmod(data, 0o700))
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Skip(err)
+	}
+	at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7071}
+	name := filepath.Join(data, localTokenName)
+	old := credential.NewToken()
+	for _, c := range []struct {
+		what, content string
+		mode          os.FileMode
+		used          bool
+	}{
+		{"none", "", 0, false},
+		{"the token of before", old + "\n", 0o600, true},
+		{"one that others may know", old + "\n", 0o644, false},
+		{"half a token", old[:20] + "\n", 0o600, false},
+		{"no token", "\n", 0o600, false},
+	} {
+		if c.content != "" {
+			must(t, os.WriteFile(name, []byte(c.content), 0o600))
+			must(t, os.Chmod(name, c.mode))
+		}
+		token, files, err := leaveLocalToken(nil, data, at)
+		if c.used && (err != nil || token != old || len(files) != 1) || !c.used && err == nil {
+			t.Errorf("%s: %d files, %v", c.what, len(files), err)
+		}
+	}
+}
+
+// A folder that others can enter is none for a token, and neither is a token of another user.
+func TestALocalTokenIsLeftInPrivateFoldersOnly(t *testing.T) {
+	at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7071}
+	runtime := t.TempDir()
+	env := environment{"XDG_RUNTIME_DIR=" + runtime}
+	folder := filepath.Join(runtime, "vigil")
+	must(t, os.Mkdir(folder, 0o700))
+	must(t, os.Chmod(folder, 0o755))
+	if _, files, err := leaveLocalToken(env, t.TempDir(), at); err != nil || len(files) != 1 || filepath.Dir(files[0]) == folder {
+		t.Errorf("%v, %v", files, err)
+	}
+	must(t, os.Chmod(folder, 0o700))
+	_, files, err := leaveLocalToken(env, t.TempDir(), at)
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	if os.Chown(files[1], 65534, 65534) != nil {
+		t.Skip("only root can make a file another user's")
+	}
+	errs := &buffer{}
+	a := &app{env: env, stderr: errs}
+	if token, _, err := a.findToken(&connection{ControlURL: "http://127.0.0.1:7071"}, "http://127.0.0.1:7071"); err != nil || token != "" || !strings.Contains(errs.String(), "belongs to another user") {
+		t.Errorf("a token that another user has left was used: %v; %s", err, errs)
+	}
 }
 
 func TestTokenFileMustHoldOneToken(t *testing.T) {
