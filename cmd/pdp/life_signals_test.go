@@ -179,6 +179,7 @@ func (l *life) push(p *pushed) {
 		if l.tooEarly(p, nil) {
 			l.t.Fatalf("accepted at %v, though it permits something from too far ahead: %s", appended, p.body)
 		}
+		l.appended = max(l.appended, appended)
 		l.floor, l.newest = max(l.floor, appended), receipt.AsOf
 		l.remember(p.statements, appended)
 		if l.unsure == p {
@@ -235,9 +236,9 @@ func (l *life) resend() {
 		l.signal()
 		return
 	}
-	some := l.accepted
-	if rapid.Bool().Draw(l.t, "what must not work again") {
-		spent := slices.DeleteFunc(slices.Clone(some), func(p *pushed) bool { return !slices.ContainsFunc(p.statements, l.spent) })
+	some, what := l.accepted, rapid.IntRange(0, 3).Draw(l.t, "what must not work again")
+	if of := []func(*statement) bool{nil, l.overtaken, l.lifted, func(s *statement) bool { return s.dated }}[what]; of != nil {
+		spent := slices.DeleteFunc(slices.Clone(some), func(p *pushed) bool { return !slices.ContainsFunc(p.statements, of) })
 		if len(spent) > 0 {
 			some = spent
 		}
@@ -263,10 +264,17 @@ func (l *life) resend() {
 	l.push(p)
 }
 
-// spent reports whether a statement must not work once more: it overruled, or was lifted.
-func (l *life) spent(s *statement) bool {
-	return s.dated || slices.ContainsFunc(l.twin.Said[s.keys[0]], func(f posture.Fact) bool {
+// lifted reports whether a statement was lifted.
+func (l *life) lifted(s *statement) bool {
+	return slices.ContainsFunc(l.twin.Said[s.keys[0]], func(f posture.Fact) bool {
 		return f.Facet == posture.Lift && *f.Lifts == posture.Target{Facet: s.fact.Facet, Source: s.fact.Source, ID: s.fact.ID}
+	})
+}
+
+// overtaken reports whether something newer of the same matter was said by the same source.
+func (l *life) overtaken(s *statement) bool {
+	return slices.ContainsFunc(l.twin.Said[s.keys[0]], func(f posture.Fact) bool {
+		return f.Facet == s.fact.Facet && f.Source == s.fact.Source && f.Time > s.fact.Time
 	})
 }
 
@@ -305,6 +313,7 @@ func (l *life) stray() {
 		l.t.Fatal(err)
 	}
 	l.newest = signals.FormatAsOf(l.n.store.journal.ID(), signals.Positions{0: at[0].Offset + 1})
+	l.appended = max(l.appended, l.now())
 	l.floor = max(l.floor, l.now())
 	l.demanded()
 }

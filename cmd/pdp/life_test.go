@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -42,6 +44,9 @@ type life struct {
 	boots  int
 	faulty bool          // the disk fails now and then, or is about to stop
 	floor  authz.Instant // no now may be before, whatever ends
+	rotten bool          // a snapshot was damaged
+
+	appended authz.Instant // when the log took its last record
 
 	twin     *enginetest.Twin
 	unsure   *pushed // whose outcome nobody knows
@@ -114,6 +119,9 @@ func (l *life) end(how int, seed uint64) {
 func (l *life) restart(how int) {
 	l.tally.restarts++
 	l.end(how, rapid.Uint64().Draw(l.t, "what is forgotten"))
+	if !l.rotten && rapid.IntRange(0, 5).Draw(l.t, "a snapshot rots") == 4 {
+		l.rot()
+	}
 	if again := rapid.IntRange(0, 30).Draw(l.t, "stops while it starts"); again > 20 {
 		l.disk.StopAfter(again - 20)
 		l.faulty = true
@@ -135,6 +143,20 @@ func (l *life) restart(how int) {
 	if l.newest != "" {
 		if err := l.n.feed.WaitFor(context.Background(), l.newest); err != nil {
 			l.t.Fatalf("the position of an acknowledgement, %s, after a restart: %v", l.newest, err)
+		}
+	}
+}
+
+// rot damages the newest snapshot; the one before and the log make up for one.
+func (l *life) rot() {
+	names := l.disk.Names()
+	for _, name := range slices.Backward(names) {
+		if data := l.disk.Contents(name); strings.HasSuffix(name, ".vigil") && len(data) > 0 {
+			data[rapid.IntRange(0, len(data)-1).Draw(l.t, "byte")] ^= 0x10
+			l.disk.Put(name, data)
+			l.rotten, l.floor = true, l.appended // only the log says now what time it was
+			l.t.Logf("%s rots", name)
+			return
 		}
 	}
 }
@@ -181,7 +203,7 @@ func (l *life) step() {
 	default:
 		l.count("signals")
 		l.signal()
-	case 9, 10:
+	case 8, 9, 10:
 		l.count("resend")
 		l.resend()
 	case 11:
