@@ -136,9 +136,10 @@ func (k *killing) run(ctx context.Context, id string) error {
 	defer group.Wait()
 	defer stop()
 	k.life.Store(1)
+	decision := k.s.decision // the same in every life; the site itself changes
 	for n := range k.o.readers {
 		random := rand.New(rand.NewPCG(k.o.shape.seed, uint64(1000+n)))
-		group.Go(func() { k.read(reading, live[0].ID, random) })
+		group.Go(func() { k.read(reading, decision, live[0].ID, random) })
 	}
 	for k.kills < k.o.kills && ctx.Err() == nil {
 		if err := k.liveAndDie(ctx); err != nil {
@@ -261,9 +262,9 @@ func (l *line) load() string {
 // read asks for decisions until ctx ends: about sessions whose revocation has been
 // acknowledged, and one that nobody ever revokes. It asks on while the engine is down and
 // while it starts, when 503 is an answer and a guess is none.
-func (k *killing) read(ctx context.Context, agent string, random *rand.Rand) {
+func (k *killing) read(ctx context.Context, to target, agent string, random *rand.Rand) {
 	r := &k.readers
-	c := conn{to: k.s.decision, timeout: k.o.timeout}
+	c := conn{to: to, timeout: k.o.timeout}
 	defer c.close()
 	for ctx.Err() == nil {
 		session, want := "never-revoked", allow
@@ -273,7 +274,7 @@ func (k *killing) read(ctx context.Context, agent string, random *rand.Rand) {
 			}
 		}
 		life := k.life.Load()
-		status, body, err := c.do(k.s.decision.request(http.MethodPost, evaluationPath, "", k.w.Race.body(agent, session)))
+		status, body, err := c.do(to.request(http.MethodPost, evaluationPath, "", k.w.Race.body(agent, session)))
 		switch effect := effectOf(body); {
 		case err != nil:
 			if life%2 == 1 && k.life.Load() == life && ctx.Err() == nil {
