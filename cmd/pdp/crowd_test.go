@@ -47,6 +47,8 @@ type crowd struct {
 	newest atomic.Pointer[string] // position of the latest acknowledgement
 	serial atomic.Uint64
 	over   atomic.Bool
+
+	made, acknowledged atomic.Int64 // decisions and signals of the round
 }
 
 // Two agents, each with a session of every reader's own, whose questions nobody else asks.
@@ -229,6 +231,7 @@ func (c *crowd) ask(agent, session int, long bool, atLeast uint64, asked map[str
 	}
 	d.Items = []history.Item{item}
 	out.decisions = append(out.decisions, d)
+	c.made.Add(1)
 }
 
 func (c *crowd) batch(random *rand.Rand, out *witnessed) {
@@ -284,6 +287,7 @@ func (c *crowd) push(who int, random *rand.Rand, out *witnessed) {
 			}
 		}
 		out.signals = append(out.signals, s.Signal)
+		c.acknowledged.Add(1)
 		if random.IntN(8) == 0 { // once more, which says nothing
 			_, _ = c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
 		}
@@ -370,10 +374,13 @@ func (c *crowd) restart(t *testing.T, random *rand.Rand) {
 	c.start(t)
 }
 
-// round lets everybody do what they do for a while, and judges what they saw.
-func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits, allowed int) {
+// round lets everybody do what they do until there are so many decisions and signals, and
+// gives the checker what they saw.
+func (c *crowd) round(t *testing.T, seed uint64, decisions, signals int64) (hits, allowed int) {
 	t.Helper()
 	c.over.Store(false)
+	c.made.Store(0)
+	c.acknowledged.Store(0)
 	all := make([]witnessed, crowdReaders+3)
 	var group sync.WaitGroup
 	for i := range all {
@@ -387,7 +394,12 @@ func (c *crowd) round(t *testing.T, seed uint64, long time.Duration) (hits, allo
 		})
 	}
 	random := rand.New(rand.NewPCG(seed, 1000))
-	for until := time.Now().Add(long); time.Now().Before(until); {
+	begun := time.Now()
+	for n := 0; n < 8 || c.made.Load() < decisions || c.acknowledged.Load() < signals; n++ {
+		if time.Since(begun) > 30*time.Second {
+			t.Errorf("%d decisions and %d signals in half a minute", c.made.Load(), c.acknowledged.Load())
+			break
+		}
 		time.Sleep(time.Duration(2+random.IntN(8)) * time.Millisecond)
 		switch random.IntN(6) {
 		case 0, 1:
@@ -451,7 +463,7 @@ func TestACrowdBreaksNothing(t *testing.T) {
 			hits, allowed := 0, 0
 			var found history.Findings
 			for round := range crowdRounds(t, 5) {
-				h, a := c.round(t, uint64(round), 100*time.Millisecond)
+				h, a := c.round(t, uint64(round), 500, 60)
 				hits, allowed = hits+h, allowed+a
 				found = c.checker.Settle()
 			}
@@ -485,7 +497,7 @@ func TestACrowdFindsWhatIsBroken(t *testing.T) {
 			c.perItem, c.most = tc.perItem, 1000 // to blame takes longer than to find nothing
 			c.settleIn(t)
 			for round := range 40 {
-				c.round(t, uint64(round), 30*time.Millisecond)
+				c.round(t, uint64(round), 200, 20)
 				found := c.checker.Settle()
 				for _, p := range tc.want {
 					if found.Broken[p] > 0 {

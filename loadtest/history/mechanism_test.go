@@ -388,7 +388,7 @@ func TestWithoutAMechanismItsPropertyBreaks(t *testing.T) {
 	set := roomRules(t)
 	for _, m := range mechanisms {
 		t.Run(m.name, func(t *testing.T) {
-			for seed := range uint64(200) {
+			for seed := range uint64(100) {
 				found := newRoom(t, set, m.name, seed).live()
 				for _, p := range m.want {
 					if found.Broken[p] > 0 {
@@ -406,7 +406,7 @@ func TestWithoutAMechanismItsPropertyBreaks(t *testing.T) {
 // a night.
 func TestWithEveryMechanismNothingBreaks(t *testing.T) {
 	set := roomRules(t)
-	histories := 200
+	histories := 100
 	if n, err := strconv.Atoi(os.Getenv("VIGIL_HISTORIES")); err == nil && n > 0 {
 		histories = n
 	} else if testing.Short() {
