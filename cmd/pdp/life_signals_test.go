@@ -282,7 +282,7 @@ func (l *life) overtaken(s *statement) bool {
 // an overruling before: its line has said something since that counts as seen by its time.
 func (l *life) forgotten(s *statement) bool {
 	return s.dated && slices.ContainsFunc(l.twin.Said[s.keys[0]], func(f posture.Fact) bool {
-		return f.Facet == s.fact.Facet && f.Source == s.fact.Source && f.Time > s.fact.Time && f.Time <= s.sent.Add(5*time.Second)
+		return f.Facet == s.fact.Facet && f.Source == s.fact.Source && f.ID != s.fact.ID && f.Time >= s.fact.Time && f.Time <= s.sent.Add(5*time.Second)
 	})
 }
 
