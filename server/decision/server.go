@@ -56,9 +56,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.states.New = func() any { return s.newState() }
 	s.http = &fasthttp.Server{
-		Handler:      s.handle,
-		ErrorHandler: s.unreadable,
-		Logger:       &quietLogger{to: cfg.Logger},
+		Handler:        s.handle,
+		ErrorHandler:   s.unreadable,
+		HeaderReceived: framed,
+		Logger:         &quietLogger{to: cfg.Logger},
 
 		// conns bounds the connections. Those that it has just closed still have their
 		// goroutine for a moment.
