@@ -2,6 +2,7 @@ package decision
 
 import (
 	"bytes"
+	"mime"
 	"net/netip"
 	"strings"
 
@@ -127,15 +128,23 @@ func printable(b []byte) bool {
 	return true
 }
 
-var applicationJSON = []byte("application/json")
+var (
+	applicationJSON = []byte("application/json")
+	spelledOut      = []byte("application/json; charset=utf-8")
+)
 
 // isJSON reports whether a Content-Type is application/json, with or without parameters.
+// A charset that is not UTF-8 makes it something else.
 func isJSON(contentType []byte) bool {
-	if bytes.Equal(contentType, applicationJSON) {
+	if bytes.Equal(contentType, applicationJSON) || bytes.EqualFold(contentType, spelledOut) {
 		return true
 	}
-	media, _, _ := bytes.Cut(contentType, []byte{';'})
-	return bytes.EqualFold(bytes.TrimSpace(media), applicationJSON)
+	media, params, err := mime.ParseMediaType(alias(contentType))
+	if err != nil || media != "application/json" {
+		return false
+	}
+	charset, named := params["charset"]
+	return !named || strings.EqualFold(charset, "utf-8")
 }
 
 func hostSet(names []string) map[string]bool {
@@ -163,8 +172,8 @@ func (s *Server) allowed(host string) bool {
 	if address, err := netip.ParseAddrPort(host); err == nil {
 		return address.Addr().Zone() == ""
 	}
-	if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil {
-		return true
+	if address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil {
+		return address.Zone() == ""
 	}
 	name, port, _ := strings.Cut(host, ":")
 	for _, c := range []byte(port) {
