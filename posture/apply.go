@@ -143,14 +143,13 @@ func (s *Store) bear(st *step) *cell {
 // where they did nothing.
 func (s *Store) joined(now authz.Instant, id string, prev *Record, added []Fact, read string) (*Record, Outcome) {
 	items, replaced := s.items[:0], false
-	prev.eff.each(func(f *Fact, raw string) bool {
-		if read != "" && f.Record == read {
+	for c := prev.eff.cursor(); c.next(); {
+		if read != "" && c.fact.Record == read {
 			replaced = true
 		} else {
-			items = append(items, item{Fact: *f, raw: raw})
+			items = append(items, item{Fact: c.fact, raw: c.raw})
 		}
-		return true
-	})
+	}
 	old := len(items)
 	news := make([]Fact, 0, len(added))
 	outcome := Duplicate

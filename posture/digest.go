@@ -23,12 +23,11 @@ func (s *Store) Digest(now authz.Instant) [32]byte {
 		buf = append(buf, byte(key.Kind))
 		buf = appendString(buf, key.ID)
 		empty := len(buf)
-		r.eff.each(func(f *Fact, _ string) bool {
-			if !f.gone(now) {
-				buf = AppendFact(buf, f)
+		for c := r.eff.cursor(); c.next(); {
+			if !c.fact.gone(now) {
+				buf = AppendFact(buf, &c.fact)
 			}
-			return true
-		})
+		}
 		if len(buf) == empty {
 			return true
 		}

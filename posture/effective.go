@@ -52,16 +52,22 @@ func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
 	var limits Limits
 	var passed, failed bool
 	approve := map[string]bool(nil)
-	line := Fact{} // the newest unexpired hold or risk so far of one source
+	var line struct { // the newest unexpired hold or risk so far of one source
+		facet  Facet
+		source string
+		held   bool
+		risk   int
+	}
 	speak := func() {
-		if line.Facet == Hold && line.Held {
+		if line.held {
 			e.Status = max(e.Status, authz.Quarantined)
 		}
-		e.Risk = max(e.Risk, line.Risk)
-		line = Fact{}
+		e.Risk = max(e.Risk, line.risk)
+		line.facet, line.source, line.held, line.risk = 0, "", false, 0
 	}
-	e.each(func(f *Fact, _ string) bool {
-		if line.Facet != f.Facet || line.Source != f.Source {
+	for c := e.cursor(); c.next(); {
+		f := &c.fact
+		if line.facet != f.Facet || line.source != f.Source {
 			speak()
 		}
 		expired := f.Until <= now
@@ -73,7 +79,7 @@ func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
 			}
 		}
 		if expired && (f.Facet != Attest || f.Passed) {
-			return true
+			continue
 		}
 		switch f.Facet {
 		case Registration:
@@ -81,7 +87,8 @@ func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
 			e.Registered = true
 			e.Class, e.Labels, e.Scopes, e.Code, e.Model = r.Class, r.Labels, r.Scopes, r.Code, r.Model
 		case Hold, Risk:
-			line = *f // in order, so the last of the source is the newest
+			// In order, so the last of the source is the newest.
+			line.facet, line.source, line.held, line.risk = f.Facet, f.Source, f.Held, f.Risk
 		case Attest:
 			if !f.Passed {
 				failed = true
@@ -115,8 +122,7 @@ func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
 		case IssuedBefore:
 			limits.Cutoff = f.Cutoff
 		}
-		return true
-	})
+	}
 	speak()
 	switch {
 	case failed:
@@ -156,24 +162,36 @@ func intersect(a, b []string) []string {
 	return both
 }
 
-// each decodes the facts in order, with their encoded form, until f returns false.
-func (e *Effective) each(f func(fact *Fact, raw string) bool) {
+// cursor goes through the facts of a record in order, decoding one at a time into the
+// same place: it allocates nothing, where callers do not let it escape. Next comes first.
+type cursor struct {
+	fact Fact
+	raw  string // its encoded form
+
+	in            decoder
+	sources       []string
+	registrations []*Registered
+}
+
+func (e *Effective) cursor() cursor {
 	if e.facts == "" {
-		return
+		return cursor{}
 	}
-	in := decoder{s: e.facts}
-	sources, registrations := *e.dict.sources.Load(), *e.dict.registrations.Load()
-	var fact Fact
-	for in.at < len(in.s) {
-		start := in.at
-		in.fact(&fact, sources, registrations)
-		if in.err != nil {
-			panic("posture: a record that cannot be decoded: " + in.err.Error())
-		}
-		if !f(&fact, in.s[start:in.at]) {
-			return
-		}
+	return cursor{in: decoder{s: e.facts}, sources: *e.dict.sources.Load(), registrations: *e.dict.registrations.Load()}
+}
+
+// next goes to the next fact. It reports whether there is one.
+func (c *cursor) next() bool {
+	start := c.in.at
+	if start >= len(c.in.s) {
+		return false
 	}
+	c.in.fact(&c.fact, c.sources, c.registrations)
+	if c.in.err != nil {
+		panic("posture: a record that cannot be decoded: " + c.in.err.Error())
+	}
+	c.raw = c.in.s[start:c.in.at]
+	return true
 }
 
 // unexpiring reports whether none of the facts has expired at now, without decoding
@@ -184,26 +202,25 @@ func (e *Effective) unexpiring(now authz.Instant) bool {
 
 // empty reports whether every fact is gone at now.
 func (e *Effective) empty(now authz.Instant) bool {
-	empty := true
 	if e.unexpiring(now) {
 		return false
 	}
-	e.each(func(f *Fact, _ string) bool {
-		empty = f.gone(now)
-		return empty
-	})
-	return empty
+	for c := e.cursor(); c.next(); {
+		if !c.fact.gone(now) {
+			return false
+		}
+	}
+	return true
 }
 
 // find gives the last fact in order that is wanted, or nil.
 func (e *Effective) find(want func(*Fact) bool) (found *Fact) {
-	e.each(func(f *Fact, _ string) bool {
-		if want(f) {
-			one := *f
+	for c := e.cursor(); c.next(); {
+		if want(&c.fact) {
+			one := c.fact
 			found = &one
 		}
-		return true
-	})
+	}
 	return found
 }
 
@@ -211,12 +228,11 @@ func (e *Effective) find(want func(*Fact) bool) (found *Fact) {
 func (e *Effective) standing(f *Fact) bool { return f.Until > e.From }
 
 func (e *Effective) all(facet Facet) (all []Fact) {
-	e.each(func(f *Fact, _ string) bool {
-		if f.Facet == facet && e.standing(f) {
-			all = append(all, *f)
+	for c := e.cursor(); c.next(); {
+		if c.fact.Facet == facet && e.standing(&c.fact) {
+			all = append(all, c.fact)
 		}
-		return true
-	})
+	}
 	return all
 }
 
@@ -236,7 +252,8 @@ func (e *Effective) speakers(facet Facet) (speak []Fact) {
 // of the facets whose facts do not exclude one another, and that there is a revocation or
 // a decommission, by whomever.
 func (e *Effective) withdrawals() (all []Fact) {
-	e.each(func(f *Fact, _ string) bool {
+	for c := e.cursor(); c.next(); {
+		f := &c.fact
 		switch f.Facet {
 		case Hold:
 			if n := len(all); n > 0 && all[n-1].Facet == Hold && all[n-1].Source == f.Source && e.standing(f) {
@@ -252,8 +269,7 @@ func (e *Effective) withdrawals() (all []Fact) {
 		case Revoke, Decommission:
 			all = append(all, Fact{Facet: f.Facet})
 		}
-		return true
-	})
+	}
 	return slices.DeleteFunc(all, func(f Fact) bool { return f.Facet == Hold && !f.Held })
 }
 
@@ -308,12 +324,11 @@ func (e *Effective) TaintedBy() []Fact { return e.all(Taint) }
 
 // AttestedBy gives the newest attestation of each source, expired passes left out.
 func (e *Effective) AttestedBy() (by []Fact) {
-	e.each(func(f *Fact, _ string) bool {
-		if f.Facet == Attest && (!f.Passed || e.standing(f)) {
+	for c := e.cursor(); c.next(); {
+		if f := &c.fact; f.Facet == Attest && (!f.Passed || e.standing(f)) {
 			by = append(by, *f)
 		}
-		return true
-	})
+	}
 	return by
 }
 

@@ -56,13 +56,12 @@ func (s *Store) pruneShard(sh *shard, now authz.Instant) (facts, entities int) {
 
 // unexpired gives the facts of r that can still matter, and how many cannot.
 func (s *Store) unexpired(r *Record, now authz.Instant) (kept []item, gone int) {
-	r.eff.each(func(f *Fact, raw string) bool {
-		if f.gone(now) {
+	for c := r.eff.cursor(); c.next(); {
+		if c.fact.gone(now) {
 			gone++
 		} else {
-			kept = append(kept, item{Fact: *f, raw: raw})
+			kept = append(kept, item{Fact: c.fact, raw: c.raw})
 		}
-		return true
-	})
+	}
 	return kept, gone
 }

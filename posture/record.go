@@ -74,7 +74,8 @@ func (r *Record) Facts() iter.Seq[Fact] {
 		if r == nil {
 			return
 		}
-		r.eff.each(func(f *Fact, _ string) bool { return yield(*f) })
+		for c := r.eff.cursor(); c.next() && yield(c.fact); {
+		}
 	}
 }
 
@@ -84,8 +85,9 @@ func (r *Record) Registered() *Registered {
 	if r == nil {
 		return nil
 	}
-	if f := r.eff.find(func(f *Fact) bool { return f.Facet == Registration }); f != nil {
-		return f.Registration
+	// There is one at most, and it comes first.
+	if c := r.eff.cursor(); c.next() && c.fact.Facet == Registration {
+		return c.fact.Registration
 	}
 	return nil
 }

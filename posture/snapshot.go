@@ -135,17 +135,17 @@ func (o *snapshotWriter) entity(c *cell) {
 		return
 	}
 	o.facts = o.facts[:0]
-	r.eff.each(func(f *Fact, _ string) bool {
+	for c := r.eff.cursor(); c.next(); {
+		f := &c.fact
 		if f.gone(o.now) {
-			return true
+			continue
 		}
 		var registration uint32
 		if f.Facet == Registration {
 			registration = o.registration(f.Registration)
 		}
 		o.facts = appendFact(o.facts, f, o.sources.ref(f.Source, strings.Clone), registration)
-		return true
-	})
+	}
 	if len(o.facts) == 0 {
 		return
 	}
