@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // link is what the port knows of one connection. fasthttp serves a connection by one
@@ -23,6 +24,11 @@ type link struct {
 	// choose what to close; they order nothing.
 	used, busy, known atomic.Bool
 	closed            atomic.Bool // so that it is counted out once
+	// writes grows by one when a write begins and when it ends: odd is in the middle.
+	writes atomic.Uint64
+	// noted is a write that was seen in the middle of, at notedAt. Guarded by set.mu.
+	noted   uint64
+	notedAt time.Time
 
 	looked bool                // the certificate was looked at
 	chain  []*x509.Certificate // verified, the caller's first; or nil
@@ -38,6 +44,18 @@ type plainConn struct {
 type secureConn struct {
 	*tls.Conn
 	link link
+}
+
+func (c *plainConn) Write(b []byte) (int, error) {
+	c.link.writes.Add(1)
+	defer c.link.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+func (c *secureConn) Write(b []byte) (int, error) {
+	c.link.writes.Add(1)
+	defer c.link.writes.Add(1)
+	return c.Conn.Write(b)
 }
 
 func (c *plainConn) Close() error {
@@ -148,13 +166,31 @@ func (s *connections) admit(c net.Conn, l *link) (victim net.Conn, ok bool) {
 // maxLooked bounds how many connections are looked at for one to close.
 const maxLooked = 64
 
+// patience is how long one write may take where the place of its connection is wanted. A
+// caller that takes no answers must not hold a place for all of Limits.WriteTime.
+const patience = time.Second
+
+// stuck reports whether the write that l is in was already seen patience ago. Only here
+// is the time taken, so that writes need not. l.set.mu is held.
+func (l *link) stuck(now time.Time) bool {
+	n := l.writes.Load()
+	if n%2 == 0 {
+		return false
+	}
+	if n != l.noted {
+		l.noted, l.notedAt = n, now
+	}
+	return now.Sub(l.notedAt) >= patience
+}
+
 // idle chooses a connection that is not at work, and best one on which no client was
 // recognized. They come in no order, so that whoever floods is the likeliest hit. A
-// request that is still being sent counts as no work. s.mu is held.
+// request that is still being sent counts as no work, and neither does an answer that is
+// not taken. s.mu is held.
 func (s *connections) idle() (victim net.Conn) {
-	looked := 0
+	looked, now := 0, time.Now()
 	for c, l := range s.mu.open {
-		if !l.busy.Load() && !l.closed.Load() {
+		if (!l.busy.Load() || l.stuck(now)) && !l.closed.Load() {
 			if !l.known.Load() {
 				return c
 			}

@@ -138,8 +138,14 @@ func (p *port) listen() *port {
 }
 
 func (p *port) serve(ln net.Listener) {
+	p.t.Helper()
+	p.serveWith(func() error { return p.Serve(ln) })
+}
+
+func (p *port) serveWith(serve func() error) {
+	p.t.Helper()
 	p.served = make(chan error, 1)
-	go func() { p.served <- p.Serve(ln) }()
+	go func() { p.served <- serve() }()
 	p.t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			p.t.Errorf("close: %v", err)
@@ -189,10 +195,18 @@ func (p *port) call(c call) reply {
 
 func (p *port) exchange(conn net.Conn, r *bufio.Reader, c call) reply {
 	p.t.Helper()
-	if _, err := io.WriteString(conn, p.text(c)); err != nil {
+	got, err := p.tryExchange(conn, r, c)
+	if err != nil {
 		p.t.Fatal(err)
 	}
-	return p.read(conn, r, c.method)
+	return got
+}
+
+func (p *port) tryExchange(conn net.Conn, r *bufio.Reader, c call) (reply, error) {
+	if _, err := io.WriteString(conn, p.text(c)); err != nil {
+		return reply{}, err
+	}
+	return tryRead(conn, r, c.method)
 }
 
 func (p *port) text(c call) string {
@@ -228,17 +242,22 @@ func (p *port) text(c call) string {
 
 func (p *port) read(conn net.Conn, r *bufio.Reader, method string) reply {
 	p.t.Helper()
+	got, err := tryRead(conn, r, method)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return got
+}
+
+func tryRead(conn net.Conn, r *bufio.Reader, method string) (reply, error) {
 	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	res, err := http.ReadResponse(r, &http.Request{Method: method})
 	if err != nil {
-		p.t.Fatal(err)
+		return reply{}, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return reply{res.StatusCode, res.Header, string(body), res.Close}
+	return reply{res.StatusCode, res.Header, string(body), res.Close}, err
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -23,12 +23,12 @@ import (
 
 // authority signs certificates for tests.
 type authority struct {
-	t    *testing.T
+	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t testing.TB) *authority {
 	a := &authority{t: t}
 	a.key, a.cert, _ = a.issue(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	return a
@@ -75,37 +75,54 @@ func (a *authority) write(name, kind string, der []byte) string {
 	return path
 }
 
-func TestCertificatesIdentifyCallers(t *testing.T) {
-	ours, theirs := newAuthority(t), newAuthority(t)
+// listenTLS serves with TLS, configured as a port of the program is, until the test ends.
+func (p *port) listenTLS(ours *authority) {
+	p.t.Helper()
 	key, _, der := ours.issue(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	keyDER, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	cfg, err := TLSConfig(ours.write("cert.pem", "CERTIFICATE", der), ours.write("key.pem", "EC PRIVATE KEY", keyDER), ours.write("ca.pem", "CERTIFICATE", ours.cert.Raw))
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
+	ln, err := Listen("127.0.0.1:0")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.addr = ln.Addr().String()
+	p.serveWith(func() error { return p.ServeTLS(ln, cfg) })
+}
+
+// listenEither serves with or without TLS, and gives what connects to it.
+func (p *port) listenEither(secure bool) (dial func() (net.Conn, error)) {
+	p.t.Helper()
+	if !secure {
+		p.listen()
+		return func() (net.Conn, error) { return net.Dial("tcp", p.addr) }
+	}
+	ours := newAuthority(p.t)
+	p.listenTLS(ours)
+	trusted := &tls.Config{RootCAs: ours.pool()}
+	return func() (net.Conn, error) { return tls.Dial("tcp", p.addr, trusted) }
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+func TestCertificatesIdentifyCallers(t *testing.T) {
+	ours, theirs := newAuthority(t), newAuthority(t)
 	var ahead atomic.Int64 // of the one clock
 	p := newPort(t, func(c *Config) {
 		c.Now = func() authz.Instant { return authz.InstantOf(time.Now()) + authz.Instant(ahead.Load()) }
 	})
-	ln, err := Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.addr = ln.Addr().String()
-	served := make(chan error, 1)
-	go func() { served <- p.ServeTLS(ln, cfg) }()
-	defer func() {
-		p.Close()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	p.listenTLS(ours)
 
-	roots := x509.NewCertPool()
-	roots.AddCert(ours.cert)
+	roots := ours.pool()
 	sessions := tls.NewLRUClientSessionCache(8)
 	dial := func(most uint16, certs ...tls.Certificate) (*tls.Conn, error) {
 		return tls.Dial("tcp", p.addr, &tls.Config{RootCAs: roots, Certificates: certs, MaxVersion: most, ClientSessionCache: sessions})
