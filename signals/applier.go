@@ -39,6 +39,8 @@ type Applier struct {
 	cfg    ApplierConfig
 	log    *slog.Logger
 	origin uint64 // marks this process's own records
+	// lastSeq is the last number that such a record has.
+	lastSeq atomic.Uint64
 
 	// reached is stored after the records up to it are in the store and its token is
 	// published there. Whoever loads it sees a store that has them.
@@ -57,13 +59,14 @@ type Applier struct {
 		last    authz.Instant
 		counts  map[SignalCount]uint64
 		dead    deadLetters
-		nextSeq uint64
-		pushes  map[uint64]pushSlot // by Seq: own records that somebody waits for
+		pushes  []*push // that somebody waits for, in the order of their records
 		waiters map[*waiter]struct{}
 	}
 
 	// Used by the goroutine of Run alone.
 	sources  map[Source]string // interned strings
+	expected []*push           // pushes as they were when a batch came: all whose records can be in it
+	done     []applied         // of the batch
 	warnings warnings
 }
 
@@ -120,7 +123,6 @@ func NewApplier(cfg ApplierConfig) (*Applier, error) {
 	rand.Read(random[:]) // never fails
 	a.origin = binary.LittleEndian.Uint64(random[:]) | 1
 	a.mu.counts = make(map[SignalCount]uint64)
-	a.mu.pushes = make(map[uint64]pushSlot)
 	a.mu.waiters = make(map[*waiter]struct{})
 	return a, nil
 }
@@ -250,16 +252,23 @@ func (a *Applier) deliver(entries []Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
+	a.mu.Lock()
+	a.expected = append(a.expected[:0], a.mu.pushes...)
+	a.mu.Unlock()
+	defer func() { // the scratch must keep nothing alive
+		clear(a.expected)
+		clear(a.done)
+		a.expected, a.done = a.expected[:0], a.done[:0]
+	}()
 	before := a.reached.Load()
 	at := before.at.Clone()
-	done := make([]applied, 0, len(entries))
 	for i := range entries {
 		e := &entries[i]
 		out, err := a.apply(e)
 		if err != nil {
 			return fmt.Errorf("partition %d, offset %d: %w", e.Position.Partition, e.Position.Offset, err)
 		}
-		done = append(done, out)
+		a.done = append(a.done, out)
 		at[e.Position.Partition] = max(at[e.Position.Partition], e.Position.Offset+1)
 	}
 
@@ -270,12 +279,13 @@ func (a *Applier) deliver(entries []Entry) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.mu.last = max(a.mu.last, entries[len(entries)-1].Appended)
-	for i := range done {
-		a.countLocked(done[i].count)
-		if l := done[i].dead; l != nil {
-			a.mu.dead.add(*l)
+	for i := range a.done {
+		out := &a.done[i]
+		a.countLocked(out.count)
+		if out.dead != nil {
+			a.mu.dead.add(*out.dead)
 		}
-		a.settleLocked(&done[i], r.asOf)
+		out.settleLocked(r.asOf)
 	}
 	for w := range a.mu.waiters {
 		if r.at.Covers(w.at) {

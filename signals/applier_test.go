@@ -99,10 +99,11 @@ func TestUnreadableSignals(t *testing.T) {
 func TestUnreadableFactDoesNotDependOnTheReader(t *testing.T) {
 	rec := record(signalJSON("suspend", `"v":2`))
 	e := Entry{Appended: start, Record: rec}
-	one := read(&e)
+	a := new(Applier)
+	one := a.read(&e)
 	testHookRead = func(*Entry) { panic("a fault") }
 	defer func() { testHookRead = nil }()
-	other := read(&e)
+	other := a.read(&e)
 	if one.unread == nil || other.unread == nil || one.unread.Error() == other.unread.Error() {
 		t.Fatalf("want two reasons: %v, %v", one.unread, other.unread)
 	}

@@ -13,16 +13,19 @@ import (
 
 // applied is what one entry of the log did.
 type applied struct {
-	origin, seq uint64
-	results     []posture.Result
-	detail      string // why nothing was applied
-	count       SignalCount
-	dead        *DeadLetter
+	push    *push // that it is of, or nil
+	index   int   // in push
+	results []posture.Result
+	detail  string // why nothing was applied
+	count   SignalCount
+	dead    *DeadLetter
 }
 
 // reading is an entry as far as it could be read.
 type reading struct {
 	rec     Record
+	push    *push  // that rec is of, or nil
+	index   int    // in push
 	id      string // of the signal, where that was read
 	typ     string // label of the counter
 	changes []posture.Change
@@ -35,8 +38,8 @@ type reading struct {
 // start and every replica would meet the same entry. An error stops the feed: the store
 // failed twice, and going on would leave out a signal that nobody would miss.
 func (a *Applier) apply(e *Entry) (out applied, err error) {
-	in := read(e)
-	out.origin, out.seq = in.rec.Origin, in.rec.Seq
+	in := a.read(e)
+	out.push, out.index = in.push, in.index
 	out.count = SignalCount{Type: in.typ, Source: a.intern(in.rec.Source)}
 	if in.dead != "" {
 		out.count.Outcome, out.detail = "dead_letter", in.dead
@@ -73,7 +76,7 @@ func (a *Applier) join(changes []posture.Change) (results []posture.Result, err 
 }
 
 // read makes the changes of an entry. Whatever the bytes, it returns.
-func read(e *Entry) (in reading) {
+func (a *Applier) read(e *Entry) (in reading) {
 	defer func() {
 		if p := recover(); p != nil {
 			in.unread = fmt.Errorf("panic while reading it: %v", p)
@@ -85,6 +88,7 @@ func read(e *Entry) (in reading) {
 		in.typ, in.dead = "none", err.Error()
 		return in
 	}
+	in.push, in.index = a.own(&in.rec)
 	if testHookRead != nil {
 		testHookRead(e)
 	}
@@ -93,14 +97,18 @@ func read(e *Entry) (in reading) {
 		in.standIn(e)
 		return in
 	}
-	s, err := DecodeOne(in.rec.Body)
-	if err != nil {
-		in.unread = err
-		in.standIn(e)
-		return in
+	s, known := in.push.signal(in.index, e.Record)
+	if !known {
+		one, err := DecodeOne(in.rec.Body)
+		if err != nil {
+			in.unread = err
+			in.standIn(e)
+			return in
+		}
+		s = &one
 	}
 	in.id, in.typ = s.ID, string(s.Type)
-	if in.changes, err = Facts(&in.rec, &s, e.Appended); err != nil {
+	if in.changes, err = Facts(&in.rec, s, e.Appended); err != nil {
 		in.dead = err.Error()
 	}
 	return in

@@ -258,18 +258,13 @@ func (in *Intake) commit(ctx context.Context, batch *Batch, records []Record) (R
 	}
 	ctx, cancel := context.WithTimeout(ctx, in.cfg.MaxWait)
 	defer cancel()
-	p, err := in.cfg.Applier.expect(len(records))
+	p, err := in.cfg.Applier.expect(records, batch.Signals)
 	if err != nil {
 		return Receipt{}, err
 	}
 	defer in.cfg.Applier.forget(p)
 
-	encoded := make([][]byte, len(records))
-	for i := range records {
-		records[i].Seq = p.first + uint64(i)
-		encoded[i] = EncodeRecord(nil, &records[i])
-	}
-	if _, err := in.cfg.Log.Append(ctx, encoded); err != nil {
+	if _, err := in.cfg.Log.Append(ctx, p.encoded); err != nil {
 		if errors.Is(err, ErrUnavailable) {
 			return Receipt{}, err
 		}

@@ -50,7 +50,7 @@ func (a *Applier) reread() {
 			still++
 			continue
 		}
-		in := read(e)
+		in := a.read(e)
 		if in.unread != nil || in.dead != "" {
 			still++
 			continue

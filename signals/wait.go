@@ -3,7 +3,6 @@ package signals
 import (
 	"context"
 	"errors"
-	"fmt"
 )
 
 // The ways waiting for a position can fail besides ErrBadAsOf, ErrOverloaded and
@@ -16,105 +15,10 @@ var (
 	ErrPastHead = errors.New("this replica has not come to that position")
 )
 
-// push is the records of one Push on their way through the log. Its members are guarded
-// by the applier's lock until done is closed, and do not change after.
-type push struct {
-	first   uint64 // Seq of the first record
-	results []applied
-	left    int
-	asOf    string
-	err     error
-	done    chan struct{}
-}
-
-type pushSlot struct {
-	push  *push
-	index int
-}
-
 // waiter is one call of WaitApplied.
 type waiter struct {
 	at   Positions
 	done chan struct{} // closed by whoever removes it from the applier's set
-}
-
-// expect announces n records and gives the push that will hear of them. It must be
-// followed by forget when nobody waits any more.
-func (a *Applier) expect(n int) (*push, error) {
-	p := &push{results: make([]applied, n), left: n, done: make(chan struct{})}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := a.acceptingLocked(); err != nil {
-		return nil, err
-	}
-	p.first = a.mu.nextSeq + 1
-	a.mu.nextSeq += uint64(n)
-	for i := range n {
-		a.mu.pushes[p.first+uint64(i)] = pushSlot{p, i}
-	}
-	return p, nil
-}
-
-// accepting says why no signal can be accepted now, or nil.
-func (a *Applier) accepting() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.acceptingLocked()
-}
-
-func (a *Applier) acceptingLocked() error {
-	switch err := a.Err(); {
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case !a.mu.running:
-		return fmt.Errorf("%w: nobody follows it", ErrUnavailable)
-	case !a.mu.ready:
-		return fmt.Errorf("%w: it is still being read", ErrUnavailable)
-	}
-	return nil
-}
-
-// forget drops a push that nobody waits for any more.
-func (a *Applier) forget(p *push) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i := range p.results {
-		delete(a.mu.pushes, p.first+uint64(i))
-	}
-}
-
-// settleLocked hands a result to whoever pushed the record. The last one of a push ends
-// its waiting: asOf is published by then and covers them all.
-func (a *Applier) settleLocked(out *applied, asOf string) {
-	if out.origin != a.origin {
-		return
-	}
-	slot, ok := a.mu.pushes[out.seq]
-	if !ok {
-		return
-	}
-	delete(a.mu.pushes, out.seq)
-	p := slot.push
-	p.results[slot.index] = *out
-	if p.left--; p.left == 0 {
-		p.asOf = asOf
-		close(p.done)
-	}
-}
-
-// abandonLocked ends the waiting for a feed that has stopped.
-func (a *Applier) abandonLocked() {
-	for seq, slot := range a.mu.pushes {
-		delete(a.mu.pushes, seq)
-		if p := slot.push; p.err == nil {
-			p.err = ErrUnknownOutcome
-			close(p.done)
-		}
-	}
-	for w := range a.mu.waiters {
-		delete(a.mu.waiters, w)
-		close(w.done)
-	}
 }
 
 // WaitApplied returns nil as soon as everything up to the position of the token is in
