@@ -3,9 +3,11 @@ package decision
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -54,28 +56,30 @@ func (p *port) answersTo(raw string) []reply {
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	_, _ = io.WriteString(conn, raw) // the port may close in the middle of it
 	_ = conn.(*net.TCPConn).CloseWrite()
-	return p.replies(conn)
+	all, err := replies(conn)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return all
 }
 
 // replies are the final answers on conn until its end.
-func (p *port) replies(conn net.Conn) []reply {
-	p.t.Helper()
+func replies(conn net.Conn) ([]reply, error) {
 	var all []reply
 	for r := bufio.NewReader(conn); ; {
 		if _, err := r.Peek(1); err != nil {
-			var timeout net.Error
-			if errors.As(err, &timeout) && timeout.Timeout() {
-				p.t.Fatal("the port did not end the connection")
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return all, errors.New("the port did not end the connection")
 			}
-			return all
+			return all, nil
 		}
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
-			p.t.Fatalf("what came after %d answers is none: %v", len(all), err)
+			return all, fmt.Errorf("what came after %d answers is none: %w", len(all), err)
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
-			p.t.Fatalf("answer %d: %v", len(all), err)
+			return all, err
 		}
 		if res.StatusCode >= 200 {
 			all = append(all, reply{res.StatusCode, res.Header, string(body), res.Close})
