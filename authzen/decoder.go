@@ -30,6 +30,11 @@ type Decoder struct {
 	left    int // values that may still come
 	fail    failure
 
+	// What single requests looked like; see shape.
+	shapes    []*shape // the latest to match first
+	spans     []span   // of the leaves of the body that was scanned, up to its capacity
+	unmatched uint
+
 	question question // the request, or the defaults of a batch
 	own      question // what one item of a batch says itself
 	batch    Batch
@@ -68,12 +73,31 @@ type Item struct {
 
 // Evaluation reads the body of an access evaluation request. The error is an *Error.
 func (d *Decoder) Evaluation(body []byte) (*authz.Request, error) {
+	root := d.recall(body)
+	if root != nil {
+		return d.request(body, root)
+	}
+	if d.spans == nil {
+		d.spans = make([]span, 0, maxShapeLeaves+1) // one more shows that there are too many
+	}
 	if err := d.open(body, MaxNodes); err != nil {
 		return nil, err
 	}
+	req, err := d.request(body, &d.root)
+	if err == nil {
+		if d.unmatched%learnEvery == 0 {
+			d.learn(body)
+		}
+		d.unmatched++
+	}
+	return req, err
+}
+
+// request reads the one request of body from its tree.
+func (d *Decoder) request(body []byte, root *authz.Value) (*authz.Request, error) {
 	q := &d.question
 	*q = question{}
-	if err := q.read(body, whole, d.root.Members, false); err != nil {
+	if err := q.read(body, whole, root.Members, false); err != nil {
 		return nil, err
 	}
 	if err := q.complete(body, whole, nil); err != nil {
@@ -165,6 +189,9 @@ func semantic(body []byte, options *authz.Value) (Semantic, *Error) {
 // want to drop one that met a large body.
 func (d *Decoder) Retained() int {
 	n := cap(d.scratch) + cap(d.batch.Items)*int(unsafe.Sizeof(Item{}))
+	for _, s := range d.shapes {
+		n += cap(s.text) + cap(s.members)*int(unsafe.Sizeof(authz.Member{})) + cap(s.leaves)*int(unsafe.Sizeof(leaf{}))
+	}
 	for i := range d.levels {
 		n += cap(d.levels[i]) * int(unsafe.Sizeof(authz.Member{}))
 		if d.tables[i] != nil {

@@ -25,6 +25,7 @@ func (d *Decoder) scan(b []byte, maxNodes int) *Error {
 	}
 	d.scratch = d.scratch[:0]
 	d.left = maxNodes
+	d.spans = d.spans[:0]
 	d.fail = failure{}
 	i := space(b, 0)
 	d.root = authz.Value{}
@@ -98,11 +99,11 @@ func (d *Decoder) value(b []byte, i, depth int, v *authz.Value) int {
 	if i >= len(b) {
 		return d.failed(i, CodeUnexpectedEnd)
 	}
+	start := i
 	switch c := b[i]; c {
 	case '"':
 		v.Kind = authz.String
 		v.Str, i = d.string(b, i)
-		return i
 	case '{':
 		v.Kind = authz.Map
 		return d.object(b, i, depth, v)
@@ -111,19 +112,23 @@ func (d *Decoder) value(b []byte, i, depth int, v *authz.Value) int {
 		return d.list(b, i, depth, v)
 	case 't':
 		v.Kind, v.Num = authz.Bool, 1
-		return d.literal(b, i, "true")
+		i = d.literal(b, i, "true")
 	case 'f':
 		v.Kind = authz.Bool
-		return d.literal(b, i, "false")
+		i = d.literal(b, i, "false")
 	case 'n':
 		return d.literal(b, i, "null")
 	default:
-		if c == '-' || '0' <= c && c <= '9' {
-			v.Kind = authz.Number
-			return d.number(b, i, v)
+		if c != '-' && (c < '0' || '9' < c) {
+			return d.failed(i, CodeSyntax)
 		}
-		return d.failed(i, CodeSyntax)
+		v.Kind = authz.Number
+		i = d.number(b, i, v)
 	}
+	if len(d.spans) < cap(d.spans) {
+		d.spans = append(d.spans, span{start, i})
+	}
+	return i
 }
 
 func (d *Decoder) literal(b []byte, i int, word string) int {
