@@ -142,7 +142,6 @@ func FuzzShapes(f *testing.F) {
 // keeps does not grow with the bodies that match.
 func TestWhatIsLearnedIsTheDecodersOwn(t *testing.T) {
 	var d Decoder
-	buffer := make([]byte, 0, 4096)
 	kept := 0
 	for i := range 100 {
 		text := strings.Replace(variants[1], "lee", fmt.Sprintf(`k\u00e9%03d`, i), 1)
@@ -151,7 +150,7 @@ func TestWhatIsLearnedIsTheDecodersOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		buffer = append(buffer[:0], text...)
+		buffer := []byte(text)
 		got, err := d.Evaluation(buffer)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%d: %+v, %v, want %+v", i, got, err, want)
