@@ -198,15 +198,19 @@ func TestPostureIsWhatTheTwinSays(t *testing.T) {
 // checkCounts compares the maintained counters with a walk.
 func checkCounts(t *rapid.T, s *Store) {
 	var known, held [authz.NumKinds]int
+	unreadable := 0
 	s.Walk(func(k authz.Key, r *Record) bool {
 		known[k.Kind]++
+		if len(r.eff.all(UnreadableSignal)) > 0 {
+			unreadable++
+		}
 		if r.eff.Status != authz.Active {
 			held[k.Kind]++
 		}
 		return true
 	})
-	if s.Len() != known || s.Held() != held {
-		t.Fatalf("counted %v, %v; walked %v, %v", s.Len(), s.Held(), known, held)
+	if s.Len() != known || s.Held() != held || s.Unreadable() != unreadable {
+		t.Fatalf("counted %v, %v, %d; walked %v, %v, %d", s.Len(), s.Held(), s.Unreadable(), known, held, unreadable)
 	}
 }
 

@@ -43,7 +43,9 @@ type Store struct {
 
 	known [authz.NumKinds]atomic.Int64 // entities
 	held  [authz.NumKinds]atomic.Int64 // of these, not active
-	asOf  atomic.Pointer[string]
+	// unreadable counts those under an unreadable signal, which no time ends.
+	unreadable atomic.Int64
+	asOf       atomic.Pointer[string]
 
 	items, kept []item // scratch; guarded by mu
 
@@ -114,6 +116,9 @@ func (s *Store) Len() [authz.NumKinds]int { return counts(&s.known) }
 // has changed since does not show.
 func (s *Store) Held() [authz.NumKinds]int { return counts(&s.held) }
 
+// Unreadable is how many entities are under an unreadable signal.
+func (s *Store) Unreadable() int { return int(s.unreadable.Load()) }
+
 func counts(of *[authz.NumKinds]atomic.Int64) (n [authz.NumKinds]int) {
 	for i := range of {
 		n[i] = int(of[i].Load())
@@ -139,6 +144,9 @@ func (s *Store) count(kind authz.Kind, prev, next *Record) {
 		s.known[kind].Add(side.n)
 		if side.r.eff.Status != authz.Active {
 			s.held[kind].Add(side.n)
+		}
+		if side.r.eff.Status == authz.Unreadable {
+			s.unreadable.Add(side.n)
 		}
 	}
 }

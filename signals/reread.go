@@ -31,6 +31,9 @@ func entryOf(kept string) (*Entry, bool) {
 // once, so that replicas of both versions agree. It runs once, before anything is
 // followed; whoever lifted such a fact before has lifted the signal in it, too.
 func (a *Applier) reread() {
+	if a.cfg.Store.Unreadable() == 0 {
+		return // as good as always, and a walk through a million records takes a while
+	}
 	records := map[string]bool{}
 	a.cfg.Store.Walk(func(_ authz.Key, r *posture.Record) bool {
 		if r.At(a.cfg.Now()).Status != authz.Unreadable {
