@@ -73,8 +73,9 @@ func TestEveryBarAndThresholdIsOfExactlyOneSection(t *testing.T) {
 	}
 }
 
-// A threshold may be stricter than the bar, and has a margin for noise of its own; a
-// laxer one would let a bar slip unseen.
+// A threshold may be stricter than the bar, and has a margin for noise of its own. In the
+// full run a laxer one would let a bar slip unseen; the quick one, which guards what is
+// reached against changes, says what the bar is.
 func TestThresholdsAreNoLaxerThanTheirBars(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		limits, err := thresholdsFor("", full)
@@ -88,7 +89,9 @@ func TestThresholdsAreNoLaxerThanTheirBars(t *testing.T) {
 			}
 			const rounding = 1.001
 			if b.Most && (l.Max == nil || *l.Max > b.Bar*rounding) || !b.Most && (l.Min == nil || *l.Min < b.Bar/rounding) {
-				t.Errorf("full %v: %+v is laxer than the bar %s", full, l, b.limit())
+				if full || !strings.Contains(l.Why, "the bar is") {
+					t.Errorf("full %v: %+v is laxer than the bar %s", full, l, b.limit())
+				}
 			}
 			if b.Exact && l.Margin != 0 {
 				t.Errorf("full %v: %s is exact and has a margin", full, l.Row)
