@@ -27,6 +27,11 @@ type inquiry struct {
 	agent    int // index into touched; -1 where the request names none
 	now      authz.Instant
 	feedAge  time.Duration
+	// What settle finds while it looks at every touched entity anyway: that posture
+	// withdraws nothing from any of them, which most requests meet, and when time alone
+	// may change what it says of one.
+	unrestricted bool
+	until        authz.Instant
 
 	// What judging fills.
 	class     string
@@ -153,9 +158,14 @@ func (q *inquiry) software(instance int, effect func(*touched) *posture.Effectiv
 // software is another one at now than at the q.now that read went by.
 func (q *inquiry) settle(now authz.Instant) bool {
 	instance, codes, models := -1, "", ""
+	q.unrestricted, q.until = true, authz.Forever
 	for i := range q.touched {
 		t := &q.touched[i]
 		t.effect = t.record.At(now)
+		q.until = min(q.until, t.effect.Until)
+		if e := t.effect; e.Status != authz.Active || e.Cutoff != 0 || e.Narrowed || len(e.ApprovalFor) > 0 {
+			q.unrestricted = false
+		}
 		switch t.ref.Kind {
 		case authz.KindInstance:
 			instance = i

@@ -112,6 +112,9 @@ const postureApproval = "posture-approval"
 // approvalDemanded finds the first touched entity for which posture demands an
 // approval of this action.
 func (q *inquiry) approvalDemanded() (*touched, *posture.Fact) {
+	if q.unrestricted {
+		return nil, nil
+	}
 	for i := range q.touched {
 		t := &q.touched[i]
 		if !slices.Contains(t.effect.ApprovalFor, "*") && !slices.Contains(t.effect.ApprovalFor, q.request.Action.Name) {
@@ -129,9 +132,7 @@ func (q *inquiry) approvalDemanded() (*touched, *posture.Fact) {
 
 // seal fills in what every decision has.
 func (q *inquiry) seal(d *authz.Decision) *authz.Decision {
-	for i := range q.touched {
-		d.ValidUntil = min(d.ValidUntil, q.touched[i].effect.Until)
-	}
+	d.ValidUntil = min(d.ValidUntil, q.until)
 	if q.profile != nil && q.profile.MaxAttestationAge > 0 {
 		d.ValidUntil = min(d.ValidUntil, q.attestationEnds(q.profile.MaxAttestationAge))
 	}
