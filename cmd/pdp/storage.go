@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ func (n *node) openStorage() error {
 // A hole between the two is an error: what stood there may have been a revocation.
 func (s *storage) restore() error {
 	begun := time.Now()
+	defer collectSeldom()()
 	var known, strange bool // there is a snapshot of this log or an ancestor; of no such log
 	meta, store, err := s.dir.Newest(func(log signals.LogID, at signals.Positions) error {
 		err := s.journal.Continues(log, at)
@@ -106,6 +108,29 @@ func (s *storage) restore() error {
 	s.log.Info("snapshot read", "of", meta.String(), "took", time.Since(begun).Round(time.Millisecond))
 	return nil
 }
+
+// collectSeldom makes the collector run less often until the function that it gives is
+// called. While a snapshot is read the heap grows from nothing to the whole store, and all
+// but the file's own bytes stays: collecting at each doubling is a sixth of the start, and
+// finds nothing. Memory stays bounded by five times what is alive, which is within the
+// store that is being read; in effect a twentieth more is used. Who set a laxer limit, or
+// one of memory, keeps it.
+func collectSeldom() (asBefore func()) {
+	const percent = 400
+	collector.Lock()
+	before := debug.SetGCPercent(percent)
+	if before < 0 || before > percent {
+		debug.SetGCPercent(before)
+	}
+	return func() {
+		debug.SetGCPercent(before)
+		collector.Unlock()
+	}
+}
+
+// collector is held while the limit is another: two that change it at once, as tests do
+// that start several engines, could put back each other's.
+var collector sync.Mutex
 
 // logHint says what an operator can do about a log that does not open.
 func logHint(dataDir string, err error) string {
