@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"sync/atomic"
 
 	"github.com/dgraph-io/ristretto/v2"
 
@@ -25,6 +26,9 @@ type Cache[V any] struct {
 	seed  maphash.Seed
 	front *table[V]
 	store *ristretto.Cache[uint64, *Entry[V]]
+	// given: ristretto was given an entry. Until then it is not asked, for its counting of
+	// what it does not have costs more than the table's whole look-up. It orders nothing.
+	given atomic.Bool
 }
 
 // New makes a cache for about the given number of entries, at least 1.
@@ -50,13 +54,14 @@ func (c *Cache[V]) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
 // is on the hot path: what the table has costs no lock and no allocation.
 func (c *Cache[V]) Find(key []byte) (*Entry[V], authz.Lookup) {
 	hash := c.hash(key)
-	if e, looked := c.front.find(hash, key); looked == authz.Hit {
+	e, looked := c.front.find(hash, key)
+	if looked == authz.Hit || !c.given.Load() {
 		return e, looked
 	}
 	e, ok := c.store.Get(hash)
 	switch {
 	case !ok || e == nil:
-		return nil, authz.MissAbsent
+		return nil, looked
 	case string(e.key) != string(key):
 		return nil, authz.MissForeign
 	}
@@ -70,6 +75,7 @@ func (c *Cache[V]) Find(key []byte) (*Entry[V], authz.Lookup) {
 func (c *Cache[V]) Put(e *Entry[V]) {
 	old := c.front.put(e)
 	if old != nil && old.use.Load() != unused && !old.stored.Swap(true) {
+		c.given.Store(true)
 		c.store.Set(old.hash, old, 1)
 	}
 }

@@ -72,19 +72,19 @@ func (t *table[V]) put(e *Entry[V]) (displaced *Entry[V]) {
 	lock, b := &t.writing[n%uint64(len(t.writing))], &t.buckets[n]
 	lock.Lock()
 	defer lock.Unlock()
-	place := -1
+	tags, place := b.tags.Load(), -1
 	for i := range t.places {
 		old := b.places[i].Load()
-		if old == nil {
+		switch {
+		case old == nil:
 			place = i
-			continue
-		}
-		if old.hash == e.hash && string(old.key) == string(e.key) {
+		case tags>>(8*i)&0xff != tagOf(e.hash):
+			// It is another key, and is not looked at: that would be a cache line for each.
+		case old.hash == e.hash && string(old.key) == string(e.key):
 			b.places[i].Store(e)
 			return nil
 		}
 	}
-	tags := b.tags.Load()
 	if place < 0 {
 		place = int(tags >> handShift)
 		for range t.places {
