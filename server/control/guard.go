@@ -60,6 +60,9 @@ func (s *Server) authenticate(c *call, route *route) (*credential.Client, error)
 		s.refused.warn("authentication failed", slog.String("reason", reason),
 			slog.String("request_id", c.id), slog.String("route", route.name()),
 			slog.String("remote", c.r.RemoteAddr))
+		if reason == expiredCert {
+			c.w.Header().Set("Connection", "close") // nothing more can come of it
+		}
 		p := fail(http.StatusUnauthorized, CodeUnauthenticated, authAdvice[reason])
 		p.challenge = `Bearer realm="vigil"`
 		if reason != noCredential {

@@ -240,7 +240,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 		waitFor(t, func() bool {
 			w.server.conns.mu.Lock()
 			defer w.server.conns.mu.Unlock()
-			return len(w.server.conns.idle) > 0 && w.server.conns.open <= 3
+			return w.server.conns.victim(time.Now()) != nil && len(w.server.conns.open) <= 3
 		})
 	}
 	close(intake.free)
@@ -264,24 +264,50 @@ func TestAllConnectionsAtWorkRefuseOneMore(t *testing.T) {
 	readStatus(t, working)
 }
 
-func TestEveryNewConnectionEndsAnotherIdleOne(t *testing.T) {
-	c := newConnections(2)
-	for range 2 {
-		if victim, ok := c.admit(); !ok || victim != nil {
-			t.Fatal("no place below the bound")
-		}
+// TestStrangersGoBeforeClientsAndWorkNever: who makes room, in which order.
+func TestStrangersGoBeforeClientsAndWorkNever(t *testing.T) {
+	s := newConnections(4)
+	add := func() (c, victim *boundConn) {
+		t.Helper()
 		conn, other := net.Pipe()
-		defer conn.Close()
-		defer other.Close()
-		c.changed(conn, http.StateNew)
+		t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
+		c = &boundConn{Conn: conn, conns: s, waiting: true}
+		victim, ok := s.add(c)
+		if !ok {
+			return nil, nil
+		}
+		return c, victim
 	}
-	first, _ := c.admit()
-	second, _ := c.admit()
-	if first == nil || second == nil || first == second {
-		t.Errorf("%v and %v make room", first, second)
+	working, _ := add()
+	working.recognized()
+	answering, _ := add() // its client has not taken the answer yet
+	answering.recognized()
+	s.changed(answering, http.StateActive)
+	answering.finished()
+	idle, _ := add()
+	idle.recognized()
+	idle.finished()
+	stranger, _ := add()
+	s.changed(stranger, http.StateActive)
+	for _, want := range []*boundConn{stranger, idle} {
+		c, victim := add()
+		if victim != want {
+			t.Fatalf("%+v made room, not %+v", victim, want)
+		}
+		c.recognized()
+		_ = victim.Close() // gives back no second place
 	}
-	if _, ok := c.admit(); ok {
-		t.Error("a place where none is idle")
+	if c, _ := add(); c != nil {
+		t.Fatal("a place where all work")
+	}
+	s.mu.Lock()
+	answering.worked = answering.worked.Add(-patience)
+	s.mu.Unlock()
+	if _, victim := add(); victim != answering {
+		t.Errorf("%+v made room, not who takes no answer", victim)
+	}
+	if n := len(s.open); n != 4 {
+		t.Errorf("%d are open", n)
 	}
 }
 

@@ -42,6 +42,9 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	h.Set("X-Request-ID", c.id)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if disputable(r) {
+		h.Set("Connection", "close")
+	}
 
 	var match match
 	var err error
@@ -50,6 +53,7 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 			err = s.recovered(c, match.route, p)
 		}
 		s.conclude(c, match.route, err, time.Since(begun))
+		connectionOf(r).finished()
 		if c.w.broken {
 			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
 		}
@@ -62,6 +66,14 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = match.route.handle(c)
 	}
+}
+
+// disputable reports whether somebody in front of us may see another end of r than
+// net/http does. That takes chunks and drops a Content-Length beside them, and in HTTP/1.0
+// it drops Transfer-Encoding; neither can be seen any more. What follows r on its
+// connection may then be part of its body, and must not be read as a request.
+func disputable(r *http.Request) bool {
+	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
 // admit opens the doors in front of a handler.
@@ -78,6 +90,7 @@ func (s *Server) admit(c *call) (match, error) {
 		if c.client, err = s.authenticate(c, m.route); err != nil {
 			return m, err
 		}
+		connectionOf(c.r).recognized()
 	}
 	if !m.route.body && (c.r.ContentLength != 0 || len(c.r.TransferEncoding) > 0) {
 		return m, fail(http.StatusBadRequest, CodeBadBody, "this request takes no body")

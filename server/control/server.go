@@ -69,6 +69,7 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout:    l.IdleTime,
 		MaxHeaderBytes: l.HeaderBytes,
 		ConnState:      s.conns.changed,
+		ConnContext:    withConnection,
 		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		Protocols:      http1(),
 	}
