@@ -60,13 +60,15 @@ func (e *Engine) inquire(b *basis, caller *authz.Caller, req *authz.Request, p *
 // release lets go of what q refers to. What the frame and unknown keep of the last
 // evaluation stays until the next, which writes it before it reads it.
 func (e *Engine) release(q *inquiry) {
-	clear(q.touched)
-	q.touched = q.touched[:0]
-	q.view.Reset(nil)
+	if len(q.touched) > 0 { // a hit gathers nothing
+		clear(q.touched)
+		q.touched = q.touched[:0]
+		q.view.Reset(nil)
+		q.frame.Request = nil
+		clear(q.frame.Standings[:])
+	}
 	q.recorded = nil
 	q.basis, q.caller, q.request, q.principal, q.plan, q.profile = nil, nil, nil, nil, nil, nil
-	q.frame.Request = nil
-	clear(q.frame.Standings[:])
 	e.inquiries.Put(q)
 }
 
