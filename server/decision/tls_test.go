@@ -2,6 +2,7 @@ package decision
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -197,3 +198,84 @@ func TestTLSConfigNamesWhatIsWrong(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// TestUnfinishedHandshakesKeepNoCallerOut fills a port with handshakes that stop anywhere:
+// before the first byte, in the hello, and behind it.
+func TestUnfinishedHandshakesKeepNoCallerOut(t *testing.T) {
+	hello := []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+	begin := func(p *port, i int) {
+		conn, _ := p.dial()
+		switch i % 3 {
+		case 1:
+			_, _ = conn.Write(hello[:1+i%len(hello)])
+		case 2: // a hello, and nothing after its answer
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				_, _ = conn.Read(make([]byte, 1))
+				cancel()
+			}()
+			silent := tls.Client(writeOnly{conn, ctx}, &tls.Config{InsecureSkipVerify: true})
+			_ = silent.HandshakeContext(ctx)
+		}
+	}
+	ask := func(p *port, dial func() (net.Conn, error)) (reply, error) {
+		conn, err := dial()
+		if err != nil {
+			return reply{}, err
+		}
+		defer conn.Close()
+		return p.tryExchange(conn, bufio.NewReader(conn), call{body: goodBody})
+	}
+
+	p := newPort(t, func(c *Config) { c.Limits.Connections = 6 })
+	dial := p.listenEither(true)
+	gateway, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gateway.Close()
+	r := bufio.NewReader(gateway)
+	p.exchange(gateway, r, call{body: goodBody})
+	for i := range 30 {
+		begin(p, i)
+		if got, err := ask(p, dial); err != nil || got.status != 200 {
+			t.Fatalf("after %d: %+v, %v", i, got, err)
+		}
+		if n := p.Stats().Connections; n > 6 {
+			t.Fatal(n, "connections")
+		}
+	}
+	if got := p.exchange(gateway, r, call{body: actionBody("deny")}); got.status != 200 {
+		t.Error(got)
+	}
+
+	// From one address there is no making room, for one is as good as another; but they
+	// end in time.
+	q := newPort(t, func(c *Config) { c.Limits.PerAddress, c.Limits.ReadTime = 3, 300*time.Millisecond })
+	dial = q.listenEither(true)
+	for i := range 3 {
+		begin(q, i)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		got, err := ask(q, dial)
+		if err == nil && got.status == 200 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("unfinished handshakes are not ended: %+v, %v", got, err)
+		}
+	}
+}
+
+// writeOnly is a connection from which nothing comes before ctx ends.
+type writeOnly struct {
+	net.Conn
+	ctx context.Context
+}
+
+func (c writeOnly) Read([]byte) (int, error) {
+	<-c.ctx.Done()
+	return 0, c.ctx.Err()
+}
+
+func (writeOnly) Close() error { return nil }
