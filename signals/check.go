@@ -23,29 +23,29 @@ func (m *members) add(id memberID) {
 }
 
 // check tells what is wrong with a signal as a whole: each member was read and is sound
-// by itself. ptr is where the signal stands.
-func (s *Signal) check(seen *members, ptr string) error {
+// by itself. Pointers are within the signal.
+func (s *Signal) check(seen *members) *DecodeError {
 	for id := memberID(0); id < memberEnd; id++ {
 		if envelopeRequired.has(id) && !seen.set.has(id) {
-			return missing(id, ptr, "")
+			return missing(id, "")
 		}
 	}
 	spec := s.Type.spec()
 	for _, id := range seen.order[:seen.n] {
 		if !(common | spec.members).has(id) {
-			return &DecodeError{Code: CodeUnknownMember, Detail: foreign(id, spec), Pointer: ptr + "/" + memberNames[id]}
+			return &DecodeError{Code: CodeUnknownMember, Detail: foreign(id, spec), Pointer: "/" + memberNames[id]}
 		}
 	}
 	for id := memberID(0); id < memberEnd; id++ {
 		if spec.required.has(id) && !seen.set.has(id) {
-			return missing(id, ptr, " in "+s.Type.withArticle())
+			return missing(id, " in "+s.Type.withArticle())
 		}
 	}
 	if s.Expires <= s.Time {
-		return &DecodeError{Code: CodeBadValue, Detail: "is not after \"time\"", Pointer: ptr + "/expires"}
+		return &DecodeError{Code: CodeBadValue, Detail: "is not after \"time\"", Pointer: "/expires"}
 	}
 	if s.Type == TypeAttest && !s.Passed && seen.set.has(mExpires) {
-		return &DecodeError{Code: CodeBadValue, Detail: "a failed attestation ends with a newer one, not by itself", Pointer: ptr + "/expires"}
+		return &DecodeError{Code: CodeBadValue, Detail: "a failed attestation ends with a newer one, not by itself", Pointer: "/expires"}
 	}
 	if s.Type == TypeRequireApproval && (len(s.Actions) == 0 || slices.Contains(s.Actions, "*")) {
 		s.Actions = []string{"*"}
@@ -57,11 +57,11 @@ func (s *Signal) check(seen *members, ptr string) error {
 	if s.Type == TypeRegister && len(s.Scopes) == 0 {
 		s.Scopes = nil
 	}
-	return s.checkKinds(spec, ptr)
+	return s.checkKinds(spec)
 }
 
-func missing(id memberID, ptr, where string) error {
-	return &DecodeError{Code: CodeMissingMember, Detail: fmt.Sprintf("%q is missing%s", memberNames[id], where), Pointer: ptr}
+func missing(id memberID, where string) *DecodeError {
+	return &DecodeError{Code: CodeMissingMember, Detail: fmt.Sprintf("%q is missing%s", memberNames[id], where)}
 }
 
 // foreign says why a member has no place in a signal of this type.
@@ -82,15 +82,15 @@ func foreign(id memberID, spec *typeSpec) string {
 }
 
 // checkKinds tells which entities a signal of this type cannot be about.
-func (s *Signal) checkKinds(spec *typeSpec, ptr string) error {
+func (s *Signal) checkKinds(spec *typeSpec) *DecodeError {
+	at := func(i int) string { return fmt.Sprintf("/entities/%d", i) }
 	for i, ref := range s.Entities {
-		at := fmt.Sprintf("%s/entities/%d", ptr, i)
 		if !spec.kinds.has(ref.Kind) {
-			return &DecodeError{Code: CodeBadValue, Pointer: at,
+			return &DecodeError{Code: CodeBadValue, Pointer: at(i),
 				Detail: fmt.Sprintf("%s is never about %s", spec.name.withArticle(), aKind(ref.Kind))}
 		}
 		if s.Type == TypeRevoke && s.IssuedBefore == 0 && !revocable.has(ref.Kind) {
-			return &DecodeError{Code: CodeBadValue, Pointer: at,
+			return &DecodeError{Code: CodeBadValue, Pointer: at(i),
 				Detail: fmt.Sprintf("a plain revoke is for good, and %s lives on: send a quarantine, or add \"issued_before\" to revoke what was issued until then", ref)}
 		}
 	}

@@ -38,7 +38,7 @@ func (in *Intake) claim(sender Sender, batch *Batch, records []Record) (fresh []
 		records[i].Dated = dated // of two that come at once, the date of the first
 		if isFresh {
 			fresh = append(fresh, key)
-			ok = !in.contradicts(&records[i], s, now)
+			ok = !in.contradicts(source, &records[i], s, now)
 		}
 		if !ok {
 			for _, key := range fresh {
@@ -51,16 +51,25 @@ func (in *Intake) claim(sender Sender, batch *Batch, records []Record) (fresh []
 }
 
 // contradicts looks in the facts of the signal's entities for one with its source and
-// id that says something else.
-func (in *Intake) contradicts(rec *Record, s *Signal, now authz.Instant) bool {
-	changes, err := Facts(rec, s, now)
-	if err != nil {
-		return false
+// id that says something else. source is the record's.
+func (in *Intake) contradicts(source string, rec *Record, s *Signal, now authz.Instant) bool {
+	var mine []posture.Change
+	line, id := source, s.ID
+	if rec.Target != "" {
+		line, id = rec.Target, OverrulingID(rec.Source, s.ID)
 	}
-	for i := range changes {
-		mine := &changes[i].Facts[0]
-		for f := range in.cfg.Store.Get(changes[i].Key).Facts() {
-			if f.Source == mine.Source && f.ID == mine.ID && f.Facet != posture.UnreadableSignal && !sameSignal(&f, mine, s) {
+	for i, ref := range s.Entities {
+		for f := range in.cfg.Store.Get(ref.In(rec.Tenant)).Facts() {
+			if f.Source != line || f.ID != id || f.Facet == posture.UnreadableSignal {
+				continue
+			}
+			if mine == nil { // which is rarely needed
+				var err error
+				if mine, err = Facts(rec, s, now); err != nil {
+					return false
+				}
+			}
+			if !sameSignal(&f, &mine[i].Facts[0], s) {
 				return true
 			}
 		}

@@ -36,7 +36,7 @@ func Decode(body []byte) (*Batch, error) {
 	if b.IsList {
 		err = b.readList(r, body)
 	} else {
-		err = b.readOne(r, body, "")
+		err = b.readOne(r, body)
 	}
 	if err == nil {
 		err = r.end()
@@ -51,8 +51,11 @@ func (b *Batch) readList(r *reader, body []byte) error {
 	ids := make(map[string]int)
 	err := r.list(MaxBatch, func() error {
 		i := len(b.Signals)
-		if err := b.readOne(r, body, fmt.Sprintf("/%d", i)); err != nil {
+		if err := b.readOne(r, body); err != nil {
 			return err
+		}
+		if i == 0 {
+			b.expect(len(body) / len(b.Bodies[0]))
 		}
 		id := b.Signals[i].ID
 		if first, twice := ids[id]; twice {
@@ -68,17 +71,29 @@ func (b *Batch) readList(r *reader, body []byte) error {
 	return err
 }
 
-func (b *Batch) readOne(r *reader, body []byte, ptr string) error {
-	var s Signal
-	start, err := r.signal(&s, ptr)
+// expect makes room for n signals. It is a guess from the first, and bounded as the batch is.
+func (b *Batch) expect(n int) {
+	n = min(n, MaxBatch)
+	b.Signals, b.Bodies = slices.Grow(b.Signals, n), slices.Grow(b.Bodies, n)
+}
+
+func (b *Batch) readOne(r *reader, body []byte) error {
+	i := len(b.Signals)
+	b.Signals = append(b.Signals, Signal{})
+	s := &b.Signals[i]
+	start, seen, err := r.signal(s)
 	if err != nil {
 		return err
 	}
+	if e := s.check(&seen); e != nil {
+		e.Pointer = b.Pointer(i, e.Pointer)
+		return e
+	}
 	raw := body[start:r.dec.InputOffset()]
 	if len(raw) > MaxSignal {
-		return &DecodeError{Code: CodeTooLarge, Pointer: ptr, Detail: fmt.Sprintf("the signal has %d bytes, more than %d", len(raw), MaxSignal)}
+		return &DecodeError{Code: CodeTooLarge, Pointer: b.Pointer(i, ""), Detail: fmt.Sprintf("the signal has %d bytes, more than %d", len(raw), MaxSignal)}
 	}
-	b.Signals, b.Bodies = append(b.Signals, s), append(b.Bodies, raw)
+	b.Bodies = append(b.Bodies, raw)
 	return nil
 }
 
@@ -90,8 +105,12 @@ func DecodeOne(body []byte) (Signal, error) {
 	}
 	r := newReader(body)
 	defer r.free()
-	if _, err := r.signal(&s, ""); err != nil {
+	_, seen, err := r.signal(&s)
+	if err != nil {
 		return Signal{}, err
+	}
+	if e := s.check(&seen); e != nil {
+		return Signal{}, e
 	}
 	if err := r.end(); err != nil {
 		return Signal{}, err
@@ -99,18 +118,18 @@ func DecodeOne(body []byte) (Signal, error) {
 	return s, nil
 }
 
-// signal reads one object and gives the offset of its first byte. ptr is where it stands.
-func (r *reader) signal(s *Signal, ptr string) (start int64, err error) {
+// signal reads one object, which is to be checked as a whole afterwards. It gives the
+// offset of its first byte and the members that it had.
+func (r *reader) signal(s *Signal) (start int64, seen members, err error) {
 	*s = Signal{Expires: authz.Forever}
 	t, err := r.token()
 	if err != nil {
-		return 0, err
+		return 0, seen, err
 	}
 	if t.Kind() != '{' {
-		return 0, r.at(CodeWrongType, "want a signal, which is an object, got %s", kindWords[t.Kind()])
+		return 0, seen, r.at(CodeWrongType, "want a signal, which is an object, got %s", kindWords[t.Kind()])
 	}
 	start = r.dec.InputOffset() - 1
-	var seen members
 	err = r.members(func(name string) error {
 		id, known := memberByName[name]
 		if !known {
@@ -119,13 +138,7 @@ func (r *reader) signal(s *Signal, ptr string) (start int64, err error) {
 		seen.add(id)
 		return r.member(s, id)
 	})
-	if err != nil {
-		return 0, err
-	}
-	if err := s.check(&seen, ptr); err != nil {
-		return 0, err
-	}
-	return start, nil
+	return start, seen, err
 }
 
 // unknown makes the error about a member that what does not have.
@@ -197,8 +210,9 @@ func (r *reader) signalType(s *Signal) error {
 	if err != nil {
 		return err
 	}
-	s.Type = Type(name)
-	if s.Type.spec() == nil {
+	if spec := Type(name).spec(); spec != nil {
+		s.Type = spec.name
+	} else {
 		return r.at(CodeBadValue, "unknown type %q%s", clip(name), suggest(name, Types()))
 	}
 	return nil

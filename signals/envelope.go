@@ -63,7 +63,7 @@ func ReadEnvelope(body []byte) (Envelope, error) {
 	}
 	for id := memberID(0); id < memberEnd; id++ {
 		if envelopeRequired.has(id) && !seen.has(id) {
-			return Envelope{}, missing(id, "", "")
+			return Envelope{}, missing(id, "")
 		}
 	}
 	return e, nil

@@ -12,7 +12,7 @@ import (
 // fact dated in the far future would outlast every later word of its source.
 const MaxAhead = 5 * time.Second
 
-// Facts gives what a signal says of each of its entities. It is pure: the same record
+// Facts gives what a signal says of each of its entities, which share the fact. It is pure: the same record
 // gives the same facts wherever and whenever it is applied. appended is when the log
 // took it.
 //
@@ -49,9 +49,10 @@ func Facts(rec *Record, s *Signal, appended authz.Instant) ([]posture.Change, er
 		}
 	}
 	s.value(&f, own, appended)
+	same := []posture.Fact{f}
 	changes := make([]posture.Change, len(s.Entities))
 	for i, ref := range s.Entities {
-		changes[i] = posture.Change{Key: ref.In(rec.Tenant), Facts: []posture.Fact{f}}
+		changes[i] = posture.Change{Key: ref.In(rec.Tenant), Facts: same}
 	}
 	return changes, nil
 }

@@ -75,11 +75,11 @@ func EncodeRecord(dst []byte, r *Record) []byte {
 		dst = append(dst, tagMayQuarantine, 8)
 		dst = binary.BigEndian.AppendUint64(dst, r.Verdict.MayQuarantine)
 	}
-	return appendField(dst, tagBody, string(r.Body))
+	return appendField(dst, tagBody, r.Body)
 }
 
-func appendField(dst []byte, tag byte, v string) []byte {
-	if v == "" {
+func appendField[T string | []byte](dst []byte, tag byte, v T) []byte {
+	if len(v) == 0 {
 		return dst
 	}
 	dst = binary.AppendUvarint(append(dst, tag), uint64(len(v)))
@@ -91,7 +91,7 @@ func appendUint(dst []byte, tag byte, v uint64) []byte {
 		return dst
 	}
 	var buf [binary.MaxVarintLen64]byte
-	return appendField(dst, tag, string(binary.AppendUvarint(buf[:0], v)))
+	return appendField(dst, tag, binary.AppendUvarint(buf[:0], v))
 }
 
 // DecodeRecord reads what EncodeRecord wrote. Body shares the memory of data. An error

@@ -103,16 +103,16 @@ func (sender *Sender) judge(s *Signal, classOf func(authz.Key) string) *RefusedE
 	if !may.mayType(s.Type) {
 		return refuse("/type", "may not send %s", s.Type)
 	}
+	at := func(i int) string { return fmt.Sprintf("/entities/%d", i) }
 	for i, ref := range s.Entities {
-		at := fmt.Sprintf("/entities/%d", i)
 		if !may.mayKind(ref.Kind) {
-			return refuse(at, "may not speak about %s", aKind(ref.Kind))
+			return refuse(at(i), "may not speak about %s", aKind(ref.Kind))
 		}
 		if ref.Kind == authz.KindTenant && ref.ID != s.Tenant {
-			return refuse(at, "speaks for tenant %q here, not for %q", clip(s.Tenant), clip(ref.ID))
+			return refuse(at(i), "speaks for tenant %q here, not for %q", clip(s.Tenant), clip(ref.ID))
 		}
 		if class := classOf(ref.In(s.Tenant)); !may.mayClass(class) {
-			return refuse(at, "may not speak about class %q, which %s has", clip(class), clip(ref.String()))
+			return refuse(at(i), "may not speak about class %q, which %s has", clip(class), clip(ref.String()))
 		}
 	}
 	if s.Type == TypeRegister && !may.mayClass(s.Class) {
