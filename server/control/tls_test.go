@@ -100,7 +100,7 @@ func TestACertificateCountsOnlyWhileItIsGood(t *testing.T) {
 	pool.AddCert(ours.cert)
 	sessions := tls.NewLRUClientSessionCache(8)
 	connect := func(cert *tls.Certificate, most uint16) (*tls.Conn, error) {
-		cfg := &tls.Config{RootCAs: pool, MaxVersion: most, ClientSessionCache: sessions, Time: func() time.Time { return start.Time() }}
+		cfg := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: most, ClientSessionCache: sessions, Time: func() time.Time { return start.Time() }}
 		if cert != nil {
 			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
 		}

@@ -126,7 +126,7 @@ func TestCertificatesIdentifyCallers(t *testing.T) {
 	roots := ours.pool()
 	sessions := tls.NewLRUClientSessionCache(8)
 	dial := func(most uint16, certs ...tls.Certificate) (*tls.Conn, error) {
-		return tls.Dial("tcp", p.addr, &tls.Config{RootCAs: roots, Certificates: certs, MaxVersion: most, ClientSessionCache: sessions})
+		return tls.Dial("tcp", p.addr, &tls.Config{RootCAs: roots, Certificates: certs, MinVersion: tls.VersionTLS10, MaxVersion: most, ClientSessionCache: sessions})
 	}
 	none := []string{"Authorization: -"}
 	const gateway = "spiffe://prod.example/gw"
