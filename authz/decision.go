@@ -91,14 +91,16 @@ type Observation struct {
 // immutable once made and may be shared by every caller it is cached for; what
 // differs from call to call is in Answer.
 type Decision struct {
-	Effect      Effect
-	Class       Class
+	Effect Effect
+	Class  Class
+	// What every answer looks at stands first, in one cache line.
+	Errors   []RuleError
+	Observed []Observation
+
 	Code        Code
 	Entity      Ref      // the entity that a gate stopped at
 	Input       string   // the input that could not be evaluated
 	Rules       []string // ids of the deciding rules, sorted
-	Errors      []RuleError
-	Observed    []Observation
 	Obligations []Obligation
 	ReasonUser  string // fit for end users
 	ReasonAdmin string // for operators: names entities, sources and values

@@ -3,8 +3,10 @@ package authzen
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/maphash"
 	"math/bits"
 	"strconv"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"vigil/authz"
@@ -58,10 +60,27 @@ func appendRemembered(dst []byte, answer authz.Answer, full bool) []byte {
 	from := len(dst)
 	dst = appendConstant(dst, answer.Decision, full)
 	if made := dst[from:]; len(made) <= maxMemo {
-		made = bytes.Clone(made)
-		memo.Store(&made)
+		memo.Store(shared(made))
 	}
 	return dst
+}
+
+// texts holds some of the texts that were remembered, by their hash. Most decisions read
+// alike, so that they share one text, which processors then keep near.
+var (
+	texts    [256]atomic.Pointer[[]byte]
+	textSeed = maphash.MakeSeed()
+)
+
+// shared gives a copy of text, an older one where there is one.
+func shared(text []byte) *[]byte {
+	place := &texts[maphash.Bytes(textSeed, text)%uint64(len(texts))]
+	if old := place.Load(); old != nil && bytes.Equal(*old, text) {
+		return old
+	}
+	copied := bytes.Clone(text)
+	place.Store(&copied)
+	return &copied
 }
 
 // appendConstant appends what every answer by this decision has in common.

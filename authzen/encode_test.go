@@ -131,3 +131,15 @@ func TestOnlyWhatAllAnswersShareIsRemembered(t *testing.T) {
 		t.Error("nothing was remembered")
 	}
 }
+
+func TestDecisionsThatReadAlikeShareTheirText(t *testing.T) {
+	one, two, other := exampleAnswer(), exampleAnswer(), exampleAnswer()
+	other.Decision = &authz.Decision{Effect: authz.Allow, Class: authz.ClassAllow, Code: authz.Allowed}
+	for _, a := range []*authz.Answer{&one, &two, &other} {
+		a.Memo = new(authz.Memo)
+		AppendDecision(nil, *a, false)
+	}
+	if one.Memo.Brief.Load() != two.Memo.Brief.Load() || one.Memo.Brief.Load() == other.Memo.Brief.Load() {
+		t.Error("a text is not shared, or with a decision that reads otherwise")
+	}
+}
