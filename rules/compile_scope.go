@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -117,8 +118,21 @@ func (sb *scopeBuilder) scopeOf(r *Rule) (*scope, error) {
 	if s.env, err = base.Extend(options...); err != nil {
 		return nil, err
 	}
+	if err := fillCatalog(s.env); err != nil {
+		return nil, err
+	}
 	sb.scopes[key] = s
 	return s, nil
+}
+
+// fillCatalog makes an environment ready for several goroutines: cel-go's checker fills its
+// catalog of symbols at the first name that it does not know, and reads the field without
+// synchronisation where a macro opens a scope (checker.Env.cloneWithDecls, v0.33.2).
+func fillCatalog(env *cel.Env) error {
+	if _, issues := env.Compile("vigil_no_such.name"); issues.Err() == nil {
+		return errors.New("the language takes a name that nobody declared")
+	}
+	return nil
 }
 
 // common gives the variables that every rule sees.
