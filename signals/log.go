@@ -20,6 +20,30 @@ type Entry struct {
 	Position Position
 	Appended authz.Instant // when the log took it
 	Record   []byte        // encoded by EncodeRecord; undecodable bytes must not stop the feed
+	// Input is who wrote the record, where that was no replica: Record is then the signal
+	// as JSON, which nobody has judged yet.
+	Input *Input
+	// Refused says why the log itself has found the record unfit: a dead letter.
+	Refused string
+}
+
+// Input is a topic that others than replicas write. Its records are signals as they are
+// over HTTP. They are judged when they are applied, by what the topic may say, so that is
+// a pure function of the record and of this configuration.
+type Input struct {
+	Source Source
+	// Grants are what it may say, by append time. A record that none covers is refused.
+	Grants []Grant
+}
+
+// Grant is what an input may say in the records that its log took in a stretch of time.
+// Changing what an input may say from now on is another grant; the old one still judges
+// the old records, so that reading them again gives the same posture. Its authority is
+// without Classes and without Overrule: they would need the state of posture when the
+// record is applied, which is not the same on every replica.
+type Grant struct {
+	From, Until authz.Instant // append time, Until excluded; 0 for no bound
+	Authority   Authority
 }
 
 // Log makes records durable and delivers them, in order within a partition, to one
