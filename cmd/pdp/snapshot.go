@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"vigil/authz"
-	"vigil/signals"
 	"vigil/signals/snapshot"
 )
 
@@ -138,4 +137,4 @@ func (c *snapshotLoadCmd) Run(a *app) error {
 }
 
 // anyLog accepts the snapshots of every log.
-func anyLog(signals.LogID, signals.Positions) error { return nil }
+func anyLog(snapshot.Meta) error { return nil }

@@ -72,8 +72,8 @@ func (s *storage) restore() error {
 	begun := time.Now()
 	defer collectSeldom()()
 	var known, strange bool // there is a snapshot of this log or an ancestor; of no such log
-	meta, store, err := s.dir.Newest(func(log signals.LogID, at signals.Positions) error {
-		err := s.journal.Continues(log, at)
+	meta, store, err := s.dir.Newest(func(m snapshot.Meta) error {
+		err := s.continues(m)
 		var foreign *journal.ForeignError
 		unknown := errors.As(err, &foreign) && foreign.Parted == 0
 		known, strange = known || !unknown, strange || unknown
@@ -108,6 +108,9 @@ func (s *storage) restore() error {
 	s.log.Info("snapshot read", "of", meta.String(), "took", time.Since(begun).Round(time.Millisecond))
 	return nil
 }
+
+// continues says whether the log goes on from where a snapshot stands.
+func (s *storage) continues(m snapshot.Meta) error { return s.journal.Continues(m.Log, m.Positions) }
 
 // collectSeldom makes the collector run less often until the function that it gives is
 // called. While a snapshot is read the heap grows from nothing to the whole store, and all
@@ -157,7 +160,7 @@ func (s *storage) snapshot() {
 	}
 	s.saved = meta.Positions
 	s.log.Info("snapshot saved", "file", path, "of", meta.String(), "took", time.Since(begun).Round(time.Millisecond))
-	kept, err := s.dir.Retain(s.keep, s.journal.Continues)
+	kept, err := s.dir.Retain(s.keep, s.continues)
 	if err != nil {
 		s.log.Error("old snapshots", "error", err)
 		return

@@ -30,7 +30,7 @@ type Dir struct {
 
 // Accept is nil for a snapshot that the log can be continued from, and says why not
 // otherwise. See Of.
-type Accept = func(signals.LogID, signals.Positions) error
+type Accept = func(Meta) error
 
 const (
 	prefix = "snapshot-"
@@ -96,7 +96,7 @@ func (d Dir) load(path string, accept Accept, now authz.Instant) (meta Meta, sto
 	if meta, err = d.peek(path); err != nil {
 		return Meta{}, nil, err
 	}
-	if err = accept(meta.Log, meta.Positions); err != nil {
+	if err = accept(meta); err != nil {
 		return Meta{}, nil, err
 	}
 	err = d.open(path, func(r io.Reader) (err error) {
@@ -143,7 +143,7 @@ func (d Dir) Retain(keep int, accept Accept) (Retained, error) {
 		path := filepath.Join(d.Path, name)
 		meta, err := d.peek(path)
 		if err == nil {
-			if err := accept(meta.Log, meta.Positions); err != nil {
+			if err := accept(meta); err != nil {
 				d.log().Debug("a snapshot is left alone", "file", path, "error", err)
 				continue
 			}
@@ -193,7 +193,7 @@ func (d Dir) SetAside(accept Accept) ([]string, error) {
 		path := filepath.Join(d.Path, name)
 		meta, err := d.peek(path)
 		if err == nil {
-			err = accept(meta.Log, meta.Positions)
+			err = accept(meta)
 		}
 		if err == nil {
 			continue

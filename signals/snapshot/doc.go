@@ -3,7 +3,8 @@
 //
 // The positions are captured before posture is walked: what is applied meanwhile may or
 // may not be in the file, and is read from the log again, which changes nothing, for
-// applying is a join.
+// applying is a join. The marks, by which a log knows its own records again, are captured
+// after the positions, and so are never of an earlier record.
 //
 // # The file
 //
@@ -11,7 +12,7 @@
 //
 //	header
 //	   0  magic "VGLSNAP\n"
-//	   8  uint32 version, 1; what follows is of that version
+//	   8  uint32 version, 1 or 2; what follows is of that version
 //	  12  uint32 size of the header
 //	  16  identity of the log
 //	  32  int64  now, ns since 1970: facts that had expired then are not in it
@@ -19,6 +20,7 @@
 //	  72  uint64 entities, about
 //	  80  uint32 number of positions, and for each
 //	        int32 partition, int64 offset; sorted by partition
+//	      in version 2: uint32 size of the marks, 1 to 1 MiB, and the marks
 //	      uint32 CRC-32C of the header up to here
 //	parts, each
 //	   0  byte 1 (zstd, one frame with its checksum) or 2 (as it is)
@@ -29,6 +31,9 @@
 //	   0  byte 0
 //	   1  uint64 bytes of all parts when decoded
 //	   9  SHA-256 of everything before
+//
+// Version 2 is written only where there are marks, so that a program that knows version 1
+// alone can go back to what it could have written.
 //
 // The parts together are what posture.Store.WriteSnapshot wrote. As every part says how
 // large it gets and may not get larger, a reader needs a few MiB whatever the file says,
