@@ -50,6 +50,9 @@ type settingFlags struct {
 	RulesRequireSeal *string `help:"Refuse rules that are not sealed: true or false." group:"Settings (over the environment VIGIL_..., over the file):"`
 	DecisionListen   *string `help:"Where to answer decisions: host:port or unix:/path." group:"Settings (over the environment VIGIL_..., over the file):"`
 	ControlListen    *string `help:"Where to take signals and questions." group:"Settings (over the environment VIGIL_..., over the file):"`
+	LogKind          *string `help:"Where signals are kept: journal, in the data folder, or kafka, which many replicas can share." group:"Settings (over the environment VIGIL_..., over the file):"`
+	LogKafkaBrokers  *string `help:"Some brokers of the Kafka cluster, as host:port,host:port." group:"Settings (over the environment VIGIL_..., over the file):"`
+	LogKafkaTopic    *string `help:"The topic that is the signal log." group:"Settings (over the environment VIGIL_..., over the file):"`
 	Cache            *string `help:"Decision cache: on, off or verify." group:"Settings (over the environment VIGIL_..., over the file):"`
 	CacheEntries     *string `help:"How many decisions to keep." group:"Settings (over the environment VIGIL_..., over the file):"`
 	LoggingLevel     *string `help:"debug, info, warn or error." group:"Settings (over the environment VIGIL_..., over the file):"`
@@ -63,7 +66,8 @@ func (f *settingFlags) byPath() map[string]string {
 	for path, value := range map[string]*string{
 		"data_dir": f.DataDir, "rules.dir": f.RulesDir, "rules.watch": f.RulesWatch,
 		"rules.require_seal": f.RulesRequireSeal, "decision.listen": f.DecisionListen,
-		"control.listen": f.ControlListen, "cache": f.Cache, "cache_entries": f.CacheEntries,
+		"control.listen": f.ControlListen, "log.kind": f.LogKind, "log.kafka.brokers": f.LogKafkaBrokers,
+		"log.kafka.topic": f.LogKafkaTopic, "cache": f.Cache, "cache_entries": f.CacheEntries,
 		"logging.level": f.LoggingLevel, "logging.format": f.LoggingFormat,
 		"logging.decisions": f.LoggingDecisions,
 	} {

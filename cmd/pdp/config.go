@@ -23,7 +23,7 @@ import (
 type config struct {
 	DataDir string
 	Rules   rulesConfig
-	Log     struct{ Kind string } // "journal" is the only kind so far
+	Log     logConfig
 
 	Decision portConfig
 	MaxBody  int64 // bytes of a request to the decision port
@@ -58,6 +58,11 @@ type rulesConfig struct {
 	Dir         string
 	Watch       bool // load the bundle again when its files change
 	RequireSeal bool // refuse a bundle that is not sealed
+}
+
+type logConfig struct {
+	Kind  string      // "journal" or "kafka"
+	Kafka kafkaConfig // for kind "kafka" alone
 }
 
 type portConfig struct {

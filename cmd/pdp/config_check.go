@@ -70,6 +70,7 @@ func (c *config) check() problems {
 	if c.Decision.Listen == c.Control.Listen && !strings.HasSuffix(c.Decision.Listen, ":0") {
 		all.add(c.where("control.listen"), "the control port and the decision port are both %s; they must differ", c.Control.Listen)
 	}
+	c.checkLog(&all)
 	c.checkPrincipal(&all)
 	c.checkCertNames(&all)
 	return all
@@ -126,6 +127,7 @@ func (c *config) warnings() []string {
 	if c.Control.Insecure {
 		all = append(all, "control.insecure: tokens and signals cross the network in the clear")
 	}
+	all = append(all, c.Log.warnings()...)
 	if c.Rules.Watch && c.Rules.RequireSeal {
 		all = append(all, "rules.watch with rules.require_seal: a bundle is taken as soon as its seal matches")
 	}

@@ -25,6 +25,11 @@ func (c *configCheckCmd) Run(a *app) error {
 	for _, w := range cfg.warnings() {
 		fmt.Fprintln(a.stderr, "warning:", w)
 	}
+	if cfg.Log.Kind == "kafka" {
+		if _, err := cfg.kafka(nil, nil); err != nil {
+			return &failure{code: exitInput, err: err}
+		}
+	}
 	if !c.NoRules {
 		bundle, _, errs := rules.LoadDir(cfg.Rules.Dir)
 		if len(errs) > 0 {
@@ -37,6 +42,9 @@ func (c *configCheckCmd) Run(a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "ok: decisions on %s, control on %s, %d clients, data in %s\n",
 		cfg.Decision.Listen, cfg.Control.Listen, len(cfg.Clients), cfg.DataDir)
+	if cfg.Log.Kind == "kafka" {
+		fmt.Fprintln(a.stdout, "signals:", cfg.Log.Kafka.shown())
+	}
 	return nil
 }
 

@@ -22,6 +22,8 @@ type setting struct {
 	set  func(c *config, value string) error
 	list bool // a YAML list; elsewhere words separated by commas
 	file bool // a path, taken relative to the configuration file that names it
+	// option is the name of its flag where that says more than the path does.
+	option string
 }
 
 func (s *setting) variable() string {
@@ -29,17 +31,36 @@ func (s *setting) variable() string {
 }
 
 func (s *setting) flag() string {
+	if s.option != "" {
+		return s.option
+	}
 	return strings.NewReplacer(".", "-", "_", "-").Replace(s.path)
 }
 
-// settings is every setting but the clients, whose shape is richer, and the
-// principal's claims, which are paths.
+// settings is every setting but the clients and the inputs of the log, whose shape is
+// richer, and the principal's claims, which are paths.
 var settings = []setting{
 	{path: "data_dir", file: true, set: func(c *config, v string) error { return words(&c.DataDir, v) }},
 	{path: "rules.dir", file: true, set: func(c *config, v string) error { return words(&c.Rules.Dir, v) }},
 	{path: "rules.watch", set: func(c *config, v string) error { return boolean(&c.Rules.Watch, v) }},
 	{path: "rules.require_seal", set: func(c *config, v string) error { return boolean(&c.Rules.RequireSeal, v) }},
-	{path: "log.kind", set: func(c *config, v string) error { return oneOf(&c.Log.Kind, v, "journal") }},
+	{path: "log.kind", set: func(c *config, v string) error {
+		c.Log.Kind = v // also a wrong one, of which nothing follows
+		return oneOf(&c.Log.Kind, v, "journal", "kafka")
+	}},
+	{path: "log.kafka.brokers", list: true, set: func(c *config, v string) error { return brokers(&c.Log.Kafka.Brokers, v) }},
+	{path: "log.kafka.topic", set: func(c *config, v string) error { return topicName(&c.Log.Kafka.Topic, v) }},
+	{path: "log.kafka.tls.enabled", set: func(c *config, v string) error { return boolean(&c.Log.Kafka.TLS.Enabled, v) }},
+	{path: "log.kafka.tls.ca", file: true, set: func(c *config, v string) error { return words(&c.Log.Kafka.TLS.CA, v) }},
+	{path: "log.kafka.tls.cert", file: true, set: func(c *config, v string) error { return words(&c.Log.Kafka.TLS.Cert, v) }},
+	{path: "log.kafka.tls.key", file: true, set: func(c *config, v string) error { return words(&c.Log.Kafka.TLS.Key, v) }},
+	{path: "log.kafka.sasl.mechanism", set: func(c *config, v string) error {
+		return oneOf(&c.Log.Kafka.SASL.Mechanism, v, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+	}},
+	{path: "log.kafka.sasl.user", set: func(c *config, v string) error { return words(&c.Log.Kafka.SASL.User, v) }},
+	{path: "log.kafka.sasl.password_file", file: true, set: func(c *config, v string) error { return words(&c.Log.Kafka.SASL.PasswordFile, v) }},
+	{path: "log.kafka.allow_weak", list: true, option: "allow-weak-log", set: func(c *config, v string) error { return weakSettings(&c.Log.Kafka.AllowWeak, v) }},
+	{path: "log.kafka.dead_letter_topic", set: func(c *config, v string) error { return topicName(&c.Log.Kafka.DeadLetterTopic, v) }},
 
 	{path: "decision.listen", set: func(c *config, v string) error { return listenAddress(&c.Decision.Listen, v) }},
 	{path: "decision.insecure", set: func(c *config, v string) error { return boolean(&c.Decision.Insecure, v) }},

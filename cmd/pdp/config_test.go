@@ -109,7 +109,10 @@ func TestEverySettingReachesTheConfiguration(t *testing.T) {
 // by flag's name, and wants the same configuration.
 func TestEverySettingHasOneMeaningInEveryLayer(t *testing.T) {
 	values := map[string]string{
-		"data_dir": "/d", "rules.dir": "/r", "rules.watch": "true", "rules.require_seal": "true", "log.kind": "journal",
+		"data_dir": "/d", "rules.dir": "/r", "rules.watch": "true", "rules.require_seal": "true", "log.kind": "kafka",
+		"log.kafka.brokers": "a:1,[::1]:2", "log.kafka.topic": "t", "log.kafka.tls.enabled": "true", "log.kafka.tls.ca": "/a", "log.kafka.tls.cert": "/c",
+		"log.kafka.tls.key": "/k", "log.kafka.sasl.mechanism": "PLAIN", "log.kafka.sasl.user": "u", "log.kafka.sasl.password_file": "/p",
+		"log.kafka.allow_weak": "retention,all", "log.kafka.dead_letter_topic": "d",
 		"decision.listen": "127.0.0.1:9", "decision.insecure": "false", "decision.tls.cert": "/c", "decision.tls.key": "/k",
 		"decision.tls.client_ca": "/a", "decision.max_body": "2MiB", "decision.max_connections": "77", "decision.max_connections_per_address": "3", "decision.drain": "1m", "decision.unavailable": "deny",
 		"decision.anonymous": "none", "decision.hosts": "a.example,b.example", "decision.public_url": "https://a.example",
@@ -129,7 +132,7 @@ func TestEverySettingHasOneMeaningInEveryLayer(t *testing.T) {
 		}
 		text := `"` + value + `"`
 		if s.list {
-			text = "[" + value + "]"
+			text = `["` + strings.ReplaceAll(value, ",", `", "`) + `"]`
 		}
 		parts := strings.Split(s.path, ".")
 		yaml := strings.Join(parts, ": {") + ": " + text + strings.Repeat("}", len(parts)-1)
@@ -214,6 +217,8 @@ func TestATokenInTheWrongPlaceIsNotRepeated(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte(fullConfig))
 	f.Add([]byte("vigil: 1\nclients: [1, {}, {may: 2}, {name: []}]\nprincipal: 3\ndecision: {tls: [x]}\n"))
+	f.Add([]byte(kafkaYAML))
+	f.Add([]byte("vigil: 1\nlog: {kafka: {inputs: [1, {}, {may: 2}, {topic: []}, {topic: t, may: [{}, 3, {from: x}]}]}}\n"))
 	f.Add([]byte("vigil: 1\n? [a]\n: b\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -90,11 +90,16 @@ func (r *yamlReader) section(n *yaml.Node, path string) {
 		}
 		r.config.at[full] = r.place(value)
 		switch s := settingAt(full); {
+		case full == "log.kafka.sasl.password":
+			// The value is not looked at, so that no message can repeat it.
+			r.bad(key, "a password must not stand in the configuration; put it into a file of its own and name that as password_file")
 		case full == "vigil":
 		case full == "clients":
 			r.clients(value)
 		case full == "principal":
 			r.principal(value)
+		case full == inputsPath:
+			r.inputs(value)
 		case s != nil:
 			r.setting(value, s)
 		case isSection(full):
@@ -205,6 +210,9 @@ func keysOf(path string) []string {
 	if path == "" {
 		keys = []string{"vigil", "clients", "principal"}
 	} else {
+		if path+".inputs" == inputsPath {
+			keys = []string{"inputs"}
+		}
 		path += "."
 	}
 	for _, s := range settings {

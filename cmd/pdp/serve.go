@@ -15,6 +15,8 @@ import (
 type serveCmd struct {
 	configFile
 	settingFlags
+	AllowWeakLog bool `help:"Accept topics with settings that are weaker than the contract needs, as one broker on one machine has (log.kafka.allow_weak: [all])." group:"For trying things out:"`
+
 	Fresh       bool   `help:"Empty the data folder first. For trying things out." group:"For trying things out:"`
 	Ephemeral   bool   `help:"Use a data folder that is gone afterwards." group:"For trying things out:" xor:"fresh"`
 	Seed        string `help:"File of signals to send at the start, as POST /v1/signals takes them." placeholder:"FILE" group:"For trying things out:"`
@@ -31,6 +33,9 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 		}
 		defer os.RemoveAll(dir)
 		flags["data_dir"] = dir
+	}
+	if c.AllowWeakLog {
+		flags["log.kafka.allow_weak"] = "all"
 	}
 	cfg, err := loadConfig(c.Config, a.env, flags)
 	if err != nil {
