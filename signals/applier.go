@@ -22,6 +22,12 @@ type ApplierConfig struct {
 	Store *posture.Store
 	// Now reads the clock. It never goes back. Required.
 	Now func() authz.Instant
+	// DeadLetter is told of each record that could not be applied, in order, by the goroutine
+	// that applies: it must not wait for anything. The letter is its to keep. Reading the log
+	// again tells it again. nil for nobody; see also Applier.DeadLetters.
+	DeadLetter func(DeadLetter)
+	// PartitionName names a partition for people; nil for none.
+	PartitionName func(partition int32) string
 	// Logger is told of dead letters and of signals that could not be read; nil for none.
 	Logger *slog.Logger
 	// MaxWaiters bounds the calls of WaitApplied that wait at once; 0 for 1024.
@@ -32,9 +38,10 @@ type ApplierConfig struct {
 
 // Applier follows a log and joins what it delivers into a store.
 //
-// One goroutine at a time, that of Run, applies. For each batch that the log delivers it
-// applies every signal, then publishes the as-of position, and only then tells those who
-// wait. All methods are safe for concurrent use.
+// One goroutine at a time applies: that of Run, which follows the log, or that of
+// FollowSpool. For each batch that the log delivers Run's applies every signal, then
+// publishes the as-of position, and only then tells those who wait. All methods are safe
+// for concurrent use.
 type Applier struct {
 	cfg    ApplierConfig
 	log    *slog.Logger
@@ -51,9 +58,14 @@ type Applier struct {
 
 	caughtUp chan struct{} // closed by the first Run that catches up
 
+	// applying is held by the goroutine that applies, over a whole batch. Lock order:
+	// applying, then mu, then the store's.
+	applying sync.Mutex
+
 	mu struct {
 		sync.Mutex
 		running bool
+		spooled bool       // FollowSpool runs
 		heads   soleWriter // the log of the last Run; nil where it is not one
 		ready   bool       // caughtUp is closed
 		last    authz.Instant
@@ -63,7 +75,7 @@ type Applier struct {
 		waiters map[*waiter]struct{}
 	}
 
-	// Used by the goroutine of Run alone.
+	// Guarded by applying.
 	sources  map[Source]string // interned strings
 	expected []*push           // pushes as they were when a batch came: all whose records can be in it
 	done     []applied         // of the batch
@@ -222,7 +234,7 @@ func (a *Applier) Run(ctx context.Context, log Log, from Positions) (err error) 
 		err = fmt.Errorf("signals: following the log: %w", err)
 		a.breakLocked(err)
 	}
-	a.abandonLocked()
+	a.abandonLocked(false)
 	return err
 }
 
@@ -252,26 +264,18 @@ func (a *Applier) deliver(entries []Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	a.mu.Lock()
-	a.expected = append(a.expected[:0], a.mu.pushes...)
-	a.mu.Unlock()
-	defer func() { // the scratch must keep nothing alive
-		clear(a.expected)
-		clear(a.done)
-		a.expected, a.done = a.expected[:0], a.done[:0]
-	}()
+	a.applying.Lock()
+	defer a.applying.Unlock()
+	defer a.clearScratch()
+	if err := a.applyAll(entries); err != nil {
+		return err
+	}
 	before := a.reached.Load()
 	at := before.at.Clone()
 	for i := range entries {
-		e := &entries[i]
-		out, err := a.apply(e)
-		if err != nil {
-			return fmt.Errorf("partition %d, offset %d: %w", e.Position.Partition, e.Position.Offset, err)
-		}
-		a.done = append(a.done, out)
-		at[e.Position.Partition] = max(at[e.Position.Partition], e.Position.Offset+1)
+		p := entries[i].Position
+		at[p.Partition] = max(at[p.Partition], p.Offset+1)
 	}
-
 	r := &reached{log: before.log, at: at, asOf: FormatAsOf(before.log, at)}
 	a.cfg.Store.PublishAsOf(r.asOf)
 	a.reached.Store(r)
@@ -279,14 +283,7 @@ func (a *Applier) deliver(entries []Entry) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.mu.last = max(a.mu.last, entries[len(entries)-1].Appended)
-	for i := range a.done {
-		out := &a.done[i]
-		a.countLocked(out.count)
-		if out.dead != nil {
-			a.mu.dead.add(*out.dead)
-		}
-		out.settleLocked(r.asOf)
-	}
+	a.settleLocked(r.asOf)
 	for w := range a.mu.waiters {
 		if r.at.Covers(w.at) {
 			delete(a.mu.waiters, w)
@@ -294,6 +291,45 @@ func (a *Applier) deliver(entries []Entry) error {
 		}
 	}
 	return nil
+}
+
+// applyAll joins entries into the store. What came of each is in done. The caller holds
+// applying, and calls clearScratch in the end.
+func (a *Applier) applyAll(entries []Entry) error {
+	a.mu.Lock()
+	a.expected = append(a.expected[:0], a.mu.pushes...)
+	a.mu.Unlock()
+	for i := range entries {
+		e := &entries[i]
+		out, err := a.apply(e)
+		if err != nil {
+			return fmt.Errorf("partition %d, offset %d: %w", e.Position.Partition, e.Position.Offset, err)
+		}
+		a.done = append(a.done, out)
+		if out.dead != nil && a.cfg.DeadLetter != nil {
+			a.cfg.DeadLetter(*out.dead)
+		}
+	}
+	return nil
+}
+
+// clearScratch lets go of what a batch needed: the scratch must keep nothing alive.
+func (a *Applier) clearScratch() {
+	clear(a.expected)
+	clear(a.done)
+	a.expected, a.done = a.expected[:0], a.done[:0]
+}
+
+// settleLocked counts what was done, and tells those who wait for it.
+func (a *Applier) settleLocked(asOf string) {
+	for i := range a.done {
+		out := &a.done[i]
+		a.countLocked(out.count)
+		if out.dead != nil {
+			a.mu.dead.add(*out.dead)
+		}
+		out.settleLocked(asOf)
+	}
 }
 
 func (a *Applier) countLocked(c SignalCount) {

@@ -40,7 +40,7 @@ func TestUnreadableSignals(t *testing.T) {
 		{"unknown kind beside a known one", record(signalJSON("quarantine", about("flock:x", "agent:a", "agent:b"))), []string{"agent:a", "agent:b"}, ""},
 		{"more entities than we write, still readable", record(signalJSON("suspend", about("agent:a", "everything"))), []string{"agent:a", "everything"}, ""},
 		{"entities the source may not all quarantine", record(signalJSON("suspend", about("agent:a", "agent:b", "user:u")), only(0b101)), []string{"agent:a", "user:u"}, ""},
-		{"a field that must be understood", append(record(signalJSON("release")), 15, 1, 'x'), []string{"agent:a"}, ""},
+		{"a field that must be understood", append(record(signalJSON("release")), 17, 1, 'x'), []string{"agent:a"}, ""},
 		{"a field that need not be", append(record(signalJSON("taint")), 14, 1, 'x'), nil, ""},
 
 		{"unknown kinds only", record(signalJSON("suspend", about("flock:x"))), nil, `unreadable (bad_value: /type: unknown type "suspend"), and it names no entity that its source may hold`},
@@ -510,7 +510,7 @@ func TestStartFromASnapshot(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	f.Add(record(signalJSON("quarantine")))
 	f.Add(record(signalJSON("suspend", `"v":2`)))
-	f.Add(append(record(signalJSON("release")), 15, 1, 'x'))
+	f.Add(append(record(signalJSON("release")), 17, 1, 'x'))
 	f.Add(binary.AppendUvarint([]byte{recordMagic, recordVersion, 3}, 1<<62))
 	for _, c := range goodSignals {
 		f.Add(record(c.body, func(r *Record) { r.Target, r.Dated = "client:edr", start }))

@@ -43,7 +43,7 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 	out.count = SignalCount{Type: in.typ, Source: a.intern(in.rec.Source)}
 	if in.dead != "" {
 		out.count.Outcome, out.detail = "dead_letter", in.dead
-		out.dead = &DeadLetter{Position: e.Position, Appended: e.Appended, Source: out.count.Source, ID: in.id, Reason: in.dead}
+		out.dead = a.deadLetter(e, out.count.Source, in.id, in.dead)
 		a.warn("a record of the log was not applied", e, &in, in.dead)
 		return out, nil
 	}
@@ -84,11 +84,23 @@ func (a *Applier) read(e *Entry) (in reading) {
 		}
 	}()
 	var err error
-	if in.rec, err = DecodeRecord(e.Record); err != nil {
+	switch {
+	case e.Refused != "":
+		err = errors.New(e.Refused)
+		if e.Input != nil {
+			in.rec.Source = e.Input.Source
+		}
+	case e.Input != nil:
+		in.rec, err = e.Input.record(e) // never one of this process, whatever it says
+	default:
+		if in.rec, err = DecodeRecord(e.Record); err == nil {
+			in.push, in.index = a.own(&in.rec)
+		}
+	}
+	if err != nil {
 		in.typ, in.dead = "none", err.Error()
 		return in
 	}
-	in.push, in.index = a.own(&in.rec)
 	if testHookRead != nil {
 		testHookRead(e)
 	}
@@ -108,6 +120,12 @@ func (a *Applier) read(e *Entry) (in reading) {
 		s = &one
 	}
 	in.id, in.typ = s.ID, string(s.Type)
+	if in.rec.Under != nil {
+		if err := in.rec.judge(s); err != nil {
+			in.dead = err.Error()
+			return in
+		}
+	}
 	if in.changes, err = Facts(&in.rec, s, e.Appended); err != nil {
 		in.dead = err.Error()
 	}
@@ -131,6 +149,12 @@ func (in *reading) standIn(e *Entry) {
 		return
 	}
 	in.id = env.ID
+	if in.rec.Under != nil {
+		if err := in.rec.judgeEnvelope(&env); err != nil {
+			in.dead = err.Error()
+			return
+		}
+	}
 	if env.Tenant != "" && env.Tenant != in.rec.Tenant {
 		in.dead = fmt.Sprintf("it says tenant %q, but was accepted for %q", clip(env.Tenant), clip(in.rec.Tenant))
 		return

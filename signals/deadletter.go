@@ -1,20 +1,47 @@
 package signals
 
 import (
+	"bytes"
+
 	"vigil/authz"
 )
 
 // DeadLetter is a record of the log that changed nothing because it could not be read,
 // or said what it may not. The feed goes on past it.
 type DeadLetter struct {
-	Position Position
-	Appended authz.Instant
-	Source   string // "" where not even that could be read
-	ID       string
-	Reason   string
+	Position  Position
+	Partition string // its name, where ApplierConfig.PartitionName gives one
+	Appended  authz.Instant
+	Source    string // "" where not even that could be read
+	ID        string
+	Reason    string
+	// Record is the first MaxDeadRecord bytes of the record, and Size how many it has.
+	Record []byte
+	Size   int
 }
 
-// keptDeadLetters is how many of the latest are kept; all are counted.
+// MaxDeadRecord bounds what is kept of the record of a dead letter, in bytes.
+const MaxDeadRecord = 16 << 10
+
+// SpoolPartition is the partition of what is applied from the spool (see FollowSpool). No
+// log has it.
+const SpoolPartition int32 = -1
+
+// deadLetter makes the dead letter of an entry. It keeps none of the entry's memory.
+func (a *Applier) deadLetter(e *Entry, source, id, reason string) *DeadLetter {
+	d := &DeadLetter{
+		Position: e.Position, Appended: e.Appended, Source: source, ID: id, Reason: reason,
+		Record: bytes.Clone(e.Record[:min(len(e.Record), MaxDeadRecord)]), Size: len(e.Record),
+	}
+	if e.Position.Partition == SpoolPartition {
+		d.Partition = "spool"
+	} else if a.cfg.PartitionName != nil {
+		d.Partition = a.cfg.PartitionName(e.Position.Partition)
+	}
+	return d
+}
+
+// keptDeadLetters is how many of the latest are kept in memory; all are counted.
 const keptDeadLetters = 128
 
 // deadLetters is a ring. It is guarded by its owner.

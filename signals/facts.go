@@ -127,13 +127,19 @@ func (t Type) facet() posture.Facet {
 // on each entity that it knows and that the source may quarantine. The facts depend on
 // the entry alone, not on why it could not be read, so that versions agree on them.
 func unreadable(rec *Record, e *Envelope, from *Entry) []posture.Change {
+	record := from.Record
+	if rec.Under != nil {
+		judged := *rec
+		judged.Verdict = Verdict{} // is found anew, by who can read it
+		record = EncodeRecord(nil, &judged)
+	}
 	f := posture.Fact{
 		Facet:  posture.UnreadableSignal,
 		Source: rec.Source.String(),
 		ID:     e.ID,
 		Time:   min(e.Time, from.Appended.Add(MaxAhead)),
 		Until:  authz.Forever,
-		Record: kept(from),
+		Record: kept(from.Appended, record),
 		Reason: fmt.Sprintf("a signal of type %q, version %d, could not be read", clip(e.Type), e.Version),
 	}
 	var changes []posture.Change

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +31,9 @@ type IntakeConfig struct {
 	Log Log
 	// Applier follows Log. Required.
 	Applier *Applier
+	// Spool takes signals that only withdraw while Log cannot. Applier must follow it. nil
+	// where there is none: then they fail like all others.
+	Spool Spool
 	// Store is what Applier joins into. Required.
 	Store *posture.Store
 	// Now reads the clock. It never goes back. Required.
@@ -81,13 +83,21 @@ type Result struct {
 // Receipt answers a push.
 type Receipt struct {
 	Results []Result
-	AsOf    string
+	// AsOf is a position that the view here has come to. It covers the signals.
+	AsOf string
+	// Spooled: the log cannot be written now. The signals are durable on this machine and
+	// in force on this replica alone; the others have them when the log can be written
+	// again. AsOf does not cover them.
+	Spooled bool
 }
 
 // Push accepts one signal or a batch as JSON. On return without an error every signal
 // is durable and in force, and every decision that starts from now on knows it. A
 // signal that was there before is answered as a duplicate, and only when the original
-// is durable and in force too.
+// is durable and in force too. While the log cannot be written, or nobody follows it, a
+// batch of signals that only withdraw goes to the spool, where there is one: quarantine,
+// revoke, narrow, taint, require_approval, decommission, a failed attest, and a risk that
+// is higher than what is in force; none of them dated ahead of this clock.
 //
 // On a *DecodeError, a *RefusedError, ErrConflict, ErrOverloaded and ErrUnavailable
 // nothing of the batch was written. ErrUnknownOutcome is what is left when ctx ends, or
@@ -98,11 +108,9 @@ func (in *Intake) Push(ctx context.Context, sender Sender, body []byte) (Receipt
 		return Receipt{}, ErrOverloaded
 	}
 	defer in.waiting.Add(-1)
-	if err := in.cfg.Log.Health(); err != nil {
-		return Receipt{}, unavailable(err)
-	}
-	if err := in.cfg.Applier.accepting(); err != nil {
-		return Receipt{}, err
+	away := in.away()
+	if away != nil && (in.cfg.Spool == nil || in.cfg.Applier.accepting(true) != nil) {
+		return Receipt{}, away
 	}
 	batch, err := Decode(body)
 	if err != nil {
@@ -116,13 +124,21 @@ func (in *Intake) Push(ctx context.Context, sender Sender, body []byte) (Receipt
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipt, err := in.commit(ctx, batch, records)
+	receipt, err := in.commit(ctx, batch, records, away)
 	if errors.Is(err, ErrUnavailable) {
 		for _, key := range claims {
 			in.recent.release(key)
 		}
 	}
 	return receipt, err
+}
+
+// away says why the log can take nothing now, or nil. It is an ErrUnavailable.
+func (in *Intake) away() error {
+	if err := in.cfg.Log.Health(); err != nil {
+		return unavailable(err)
+	}
+	return in.cfg.Applier.accepting(false)
 }
 
 func unavailable(err error) error {
@@ -177,11 +193,9 @@ func (in *Intake) classOf(key authz.Key) string {
 
 // admit checks what depends on the moment. Its pointers are within the signal.
 func (in *Intake) admit(s *Signal, now authz.Instant) *DecodeError {
-	if i := strings.LastIndexByte(s.ID, '/'); i >= 0 {
-		if source, ok := ParseSource(s.ID[:i]); ok {
-			return &DecodeError{Code: CodeBadValue, Pointer: "/id",
-				Detail: fmt.Sprintf("begins with %q: such ids are those of what %s says in other sources' lines", clip(s.ID[:i+1]), clip(source.String()))}
-		}
+	if source, borrowed := borrowedID(s.ID); borrowed {
+		return &DecodeError{Code: CodeBadValue, Pointer: "/id",
+			Detail: fmt.Sprintf("begins with %q: such ids are those of what %s says in other sources' lines", clip(source+"/"), clip(source))}
 	}
 	latest := now.Add(MaxAhead)
 	if s.Time > latest && s.permissive() {
@@ -251,20 +265,40 @@ func (in *Intake) date(rec *Record, s *Signal) *DecodeError {
 	return nil
 }
 
-// commit makes the records durable and waits until they are in force.
-func (in *Intake) commit(ctx context.Context, batch *Batch, records []Record) (Receipt, error) {
+// commit makes the records durable, in the log or else in the spool, and waits until they
+// are in force. away is why the log is not to be tried, or nil.
+func (in *Intake) commit(ctx context.Context, batch *Batch, records []Record, away error) (Receipt, error) {
 	if ctx.Err() != nil {
 		return Receipt{}, unavailable(ctx.Err())
 	}
 	ctx, cancel := context.WithTimeout(ctx, in.cfg.MaxWait)
 	defer cancel()
-	p, err := in.cfg.Applier.expect(records, batch.Signals)
+	if away == nil {
+		receipt, err := in.through(ctx, batch, records, false)
+		if in.cfg.Spool == nil || !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+			return receipt, err
+		}
+		away = err // and nothing of it is in the log
+	}
+	if err := in.spoolable(batch, records); err != nil {
+		return Receipt{}, fmt.Errorf("%w (%w)", away, err)
+	}
+	return in.through(ctx, batch, records, true)
+}
+
+// through takes the records through the log or through the spool.
+func (in *Intake) through(ctx context.Context, batch *Batch, records []Record, spooled bool) (Receipt, error) {
+	p, err := in.cfg.Applier.expect(records, batch.Signals, spooled)
 	if err != nil {
 		return Receipt{}, err
 	}
 	defer in.cfg.Applier.forget(p)
-
-	if _, err := in.cfg.Log.Append(ctx, p.encoded); err != nil {
+	if spooled {
+		err = in.cfg.Spool.Append(ctx, p.encoded)
+	} else {
+		_, err = in.cfg.Log.Append(ctx, p.encoded)
+	}
+	if err != nil {
 		if errors.Is(err, ErrUnavailable) {
 			return Receipt{}, err
 		}
@@ -278,7 +312,7 @@ func (in *Intake) commit(ctx context.Context, batch *Batch, records []Record) (R
 	if p.err != nil {
 		return Receipt{}, p.err
 	}
-	receipt := Receipt{Results: make([]Result, len(records)), AsOf: p.asOf}
+	receipt := Receipt{Results: make([]Result, len(records)), AsOf: p.asOf, Spooled: spooled}
 	for i := range records {
 		out := &p.results[i]
 		receipt.Results[i] = Result{

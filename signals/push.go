@@ -14,6 +14,7 @@ type push struct {
 	first   uint64   // Seq of the first record
 	encoded [][]byte // the records
 	read    []Signal // what was read of each, before they were encoded
+	spooled bool     // the spool has them, not the log
 
 	results []applied
 	left    int // records that nothing is known of yet
@@ -23,12 +24,12 @@ type push struct {
 }
 
 // expect numbers and encodes records, which were made of the signals in read, and gives the
-// push that will hear of them. It must be followed by forget when nobody waits any more.
-// Neither may change afterwards.
-func (a *Applier) expect(records []Record, read []Signal) (*push, error) {
+// push that will hear of them, from the log or from the spool. It must be followed by forget
+// when nobody waits any more. Neither may change afterwards.
+func (a *Applier) expect(records []Record, read []Signal, spooled bool) (*push, error) {
 	n := len(records)
 	p := &push{
-		first: a.lastSeq.Add(uint64(n)) - uint64(n) + 1, encoded: make([][]byte, n), read: read,
+		first: a.lastSeq.Add(uint64(n)) - uint64(n) + 1, encoded: make([][]byte, n), read: read, spooled: spooled,
 		results: make([]applied, n), left: n, done: make(chan struct{}),
 	}
 	const around = 128 // more than most records have besides the body
@@ -46,7 +47,7 @@ func (a *Applier) expect(records []Record, read []Signal) (*push, error) {
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.acceptingLocked(); err != nil {
+	if err := a.acceptingLocked(spooled); err != nil {
 		return nil, err
 	}
 	at, _ := slices.BinarySearchFunc(a.mu.pushes, p.first, (*push).compare)
@@ -62,14 +63,17 @@ func (p *push) compare(seq uint64) int {
 	return cmp.Compare(p.first, seq)
 }
 
-// accepting says why no signal can be accepted now, or nil.
-func (a *Applier) accepting() error {
+// accepting says why no signal can be accepted now, by the log or by the spool, or nil.
+func (a *Applier) accepting(spooled bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.acceptingLocked()
+	return a.acceptingLocked(spooled)
 }
 
-func (a *Applier) acceptingLocked() error {
+func (a *Applier) acceptingLocked(spooled bool) error {
+	if spooled {
+		return a.acceptingSpooledLocked()
+	}
 	switch err := a.Err(); {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -91,7 +95,7 @@ func (a *Applier) forget(p *push) {
 }
 
 // own gives the push that a record is of, and which of its records it is; nil where this
-// process did not append it, or nobody waits. It is for the goroutine of Run.
+// process did not append it, or nobody waits. It is for the goroutine that applies.
 func (a *Applier) own(rec *Record) (p *push, i int) {
 	if rec.Origin != a.origin {
 		return nil, 0
@@ -128,16 +132,21 @@ func (out *applied) settleLocked(asOf string) {
 	}
 }
 
-// abandonLocked ends the waiting for a feed that has stopped.
-func (a *Applier) abandonLocked() {
-	for _, p := range a.mu.pushes {
+// abandonLocked ends the waiting for a feed that has stopped: the spool's or the log's.
+func (a *Applier) abandonLocked(spooled bool) {
+	a.mu.pushes = slices.DeleteFunc(a.mu.pushes, func(p *push) bool {
+		if p.spooled != spooled {
+			return false
+		}
 		if p.left > 0 {
 			p.err = ErrUnknownOutcome
 			close(p.done)
 		}
+		return true
+	})
+	if spooled {
+		return
 	}
-	clear(a.mu.pushes)
-	a.mu.pushes = a.mu.pushes[:0]
 	for w := range a.mu.waiters {
 		delete(a.mu.waiters, w)
 		close(w.done)

@@ -25,7 +25,7 @@ func handOver(t *testing.T, sender Sender, body []byte, appended authz.Instant) 
 		return 0
 	}
 	a := w.applier
-	p, err := a.expect(records, batch.Signals)
+	p, err := a.expect(records, batch.Signals, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestOtherBytesAreReadAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := w.applier.expect(records, []Signal{release})
+	p, err := w.applier.expect(records, []Signal{release}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestPushesAreFoundByTheirRecords(t *testing.T) {
 	a := w.applier
 	var waiting []*push
 	for _, n := range []int{1, 3, 1, 2, 5} {
-		p, err := a.expect(make([]Record, n), make([]Signal, n))
+		p, err := a.expect(make([]Record, n), make([]Signal, n), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +166,7 @@ func TestPushesAreFoundByTheirRecords(t *testing.T) {
 // TestAPushEndsOnlyWhenEachOfItsRecordsWasApplied, though one of them comes twice.
 func TestAPushEndsOnlyWhenEachOfItsRecordsWasApplied(t *testing.T) {
 	w := newWorld(t, worldOptions{})
-	p, err := w.applier.expect(make([]Record, 2), make([]Signal, 2))
+	p, err := w.applier.expect(make([]Record, 2), make([]Signal, 2), false)
 	if err != nil {
 		t.Fatal(err)
 	}

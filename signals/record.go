@@ -23,6 +23,10 @@ type Record struct {
 	// it overrules. 0 without a Target.
 	Dated   authz.Instant
 	Verdict Verdict
+	// Under is set where the signal came by an input and could not be read: what it is to
+	// be judged by when it can be. Its Types and Kinds count, and Tenant. nil where the
+	// signal was judged when it was accepted.
+	Under *Authority
 	// Foreign: a newer version wrote something about the signal that this one does not
 	// know and must not ignore. The signal then counts as unreadable.
 	Foreign bool
@@ -54,6 +58,7 @@ const (
 	tagDated         = 11 // uvarint of nanoseconds
 	tagMayQuarantine = 12 // 8 bytes, big endian
 	tagBody          = 13
+	tagUnder         = 15 // see appendUnder
 )
 
 var errNoRecord = errors.New("not a record of a signal")
@@ -75,7 +80,12 @@ func EncodeRecord(dst []byte, r *Record) []byte {
 		dst = append(dst, tagMayQuarantine, 8)
 		dst = binary.BigEndian.AppendUint64(dst, r.Verdict.MayQuarantine)
 	}
-	return appendField(dst, tagBody, r.Body)
+	dst = appendField(dst, tagBody, r.Body)
+	if r.Under != nil {
+		var buf [256]byte
+		dst = appendField(dst, tagUnder, appendUnder(buf[:0], r.Under))
+	}
+	return dst
 }
 
 func appendField[T string | []byte](dst []byte, tag byte, v T) []byte {
@@ -193,6 +203,10 @@ func (r *Record) setField(tag uint64, value []byte) bool {
 	case tagBody:
 		r.Body = value
 		return true
+	case tagUnder:
+		may, ok := readUnder(string(value))
+		r.Under = may
+		return ok
 	}
 	if tag%2 == 1 {
 		r.Foreign = true

@@ -71,7 +71,7 @@ func TestRecordOfANewerVersion(t *testing.T) {
 	for _, c := range []struct {
 		tag     uint64
 		foreign bool
-	}{{14, false}, {15, true}, {1 << 40, false}, {1<<40 + 1, true}} {
+	}{{14, false}, {17, true}, {1 << 40, false}, {1<<40 + 1, true}} {
 		data := binary.AppendUvarint(bytes.Clone(base), c.tag)
 		data = append(data, 1, 'x')
 		got, err := DecodeRecord(data)

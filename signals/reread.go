@@ -9,10 +9,12 @@ import (
 )
 
 // kept is what an unreadable fact keeps of its entry: when the log took it, and the
-// record. The log may be trimmed before a version that reads it comes.
-func kept(e *Entry) string {
-	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(e.Record)), uint64(e.Appended))
-	return string(append(b, e.Record...))
+// record. The log may be trimmed before a version that reads it comes. Of what came by an
+// input it is the record that Input.record makes, so that it can be judged without the
+// input's configuration, which may be another by then.
+func kept(appended authz.Instant, record []byte) string {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(record)), uint64(appended))
+	return string(append(b, record...))
 }
 
 // entryOf is the inverse of kept, but for the position.
@@ -34,6 +36,8 @@ func (a *Applier) reread() {
 	if a.cfg.Store.Unreadable() == 0 {
 		return // as good as always, and a walk through a million records takes a while
 	}
+	a.applying.Lock()
+	defer a.applying.Unlock()
 	records := map[string]bool{}
 	a.cfg.Store.Walk(func(_ authz.Key, r *posture.Record) bool {
 		if r.At(a.cfg.Now()).Status != authz.Unreadable {
