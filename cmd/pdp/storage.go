@@ -40,7 +40,7 @@ type storage struct {
 // openStorage opens the log, reads the newest good snapshot that it continues, and gives
 // the engine its records.
 func (n *node) openStorage() error {
-	if n.cfg.Log.Kind != "journal" {
+	if n.cfg.Log.Kind == "kafka" {
 		return badInput("%s: this build follows no log of kind %s", n.cfg.where("log.kind"), n.cfg.Log.Kind)
 	}
 	dir := filepath.Join(n.cfg.DataDir, journalName)
