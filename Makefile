@@ -13,13 +13,15 @@ HISTORIES ?= 2000
 KILLS     ?= 1000
 LOADFLAGS ?=
 BENCHFLAGS ?=
+E2EFLAGS  ?=
+KAFKACACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vigil
 
 BIN       := $(CURDIR)/bin
 GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills rules check clean
+.PHONY: help build run run-replicas kafka kafka-stop e2e-kafka test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills rules check clean
 
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,12 @@ build: ## Build bin/pdp
 run: build ## Start the engine on loopback with the invoice example, afresh each time
 	$(BIN)/pdp serve --fresh --data-dir ./run --rules-dir examples/invoice/rules --rules-watch true \
 		--seed examples/invoice/registrations.json
+
+kafka: ## Start a real Kafka on 127.0.0.1:19092 in the background, for development; needs Java 17 and Maven
+	@$(GO) run ./e2e/broker/kafka --cache "$(KAFKACACHE)" start
+
+kafka-stop: ## End it; its data stays
+	@$(GO) run ./e2e/broker/kafka stop
 
 test: ## Run all tests; needs nothing but Go
 	$(GO) test $(PKG)
@@ -87,6 +95,9 @@ histories: ## Live HISTORIES (2000) random lives of a node, of an engine and of 
 	$(GO) test ./engine -run '^TestEveryDecisionIsWhatTheTwinDecides$$' -v -timeout 0 -rapid.checks=$(HISTORIES)
 	VIGIL_HISTORIES=$(HISTORIES) $(GO) test ./loadtest/history -run '^TestWithEveryMechanismNothingBreaks$$' -v -timeout 0
 	VIGIL_CROWD_ROUNDS=$$(($(HISTORIES) / 10 + 1)) $(GO) test ./cmd/pdp -run '^TestACrowdBreaksNothing$$' -v -timeout 0
+
+e2e-kafka: ## Three processes and a real Kafka, which breaks, stops and is poisoned; needs Java 17 and Maven
+	$(GO) test -tags e2e -count 1 -timeout 20m -v $(E2EFLAGS) ./e2e
 
 rules: build ## Test the rules of the examples
 	$(BIN)/pdp rules test $(wildcard examples/*/rules)

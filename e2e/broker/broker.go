@@ -233,8 +233,7 @@ func (b *Broker) end(how syscall.Signal) error {
 	return nil
 }
 
-// Signal sends the broker a signal such as SIGSTOP.
-func (b *Broker) Signal(s syscall.Signal) error {
+func (b *Broker) signal(s syscall.Signal) error {
 	if !b.running() {
 		return errors.New("the broker does not run")
 	}
@@ -260,3 +259,9 @@ func (b *Broker) Wipe() error {
 	}
 	return os.RemoveAll(filepath.Join(b.cfg.Dir, dataName))
 }
+
+// Suspend stops a broker where it is (SIGSTOP); Resume lets it go on.
+func (b *Broker) Suspend() error { return b.signal(syscall.SIGSTOP) }
+
+// Resume lets a suspended broker go on.
+func (b *Broker) Resume() error { return b.signal(syscall.SIGCONT) }

@@ -1,0 +1,28 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"os/exec"
+	"runtime"
+	"testing"
+)
+
+// startOnOwnThread starts a program from a thread that lives until the program ends, and
+// gives a channel that is closed then: the death of that thread would end the program.
+func startOnOwnThread(t *testing.T, cmd *exec.Cmd) (ended chan struct{}) {
+	t.Helper()
+	ended = make(chan struct{})
+	started := make(chan error)
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	must(t, <-started)
+	return ended
+}
