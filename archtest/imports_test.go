@@ -23,9 +23,11 @@ var mayImport = map[string][]string{
 	"engine":            {"authz", "rules", "posture", "cache"},
 	"engine/enginetest": {"authz", "posture", "rules"}, // for tests
 
-	"signals":          {"authz", "posture", "spell"},
-	"signals/journal":  {"authz", "posture", "signals", "disk"},
-	"signals/snapshot": {"authz", "posture", "signals", "disk"},
+	"signals":            {"authz", "posture", "spell"},
+	"signals/deadletter": {"authz", "signals", "disk"},
+	"signals/journal":    {"authz", "posture", "signals", "disk"},
+	"signals/snapshot":   {"authz", "posture", "signals", "disk"},
+	"signals/spool":      {"authz", "signals", "disk"},
 
 	"server/credential": {"authz", "signals"},
 	"server/recent":     {"authz", "authzen", "engine", "posture"},
