@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
+
+	"vigil/loadtest/history"
 )
 
 // command runs a command of the program as a shell would.
@@ -24,7 +26,8 @@ func TestWrongCallsAreRefused(t *testing.T) {
 		"", "dance", "run", "run --start --decision-url http://127.0.0.1:1", "run --decision-url http://10.1.2.3:7070", "run --start --rate -1",
 		"run --start --duration 0s", "run --start --duration 1000h", "run --start --connections 0", "run --start extra", "run --start --cache maybe",
 		"run --decision-url http://127.0.0.1:1 --signals 5", "race --unchecked --start", "race --in-process --start", "race --decision-url http://127.0.0.1:1",
-		"race --in-process --pushers 9", "race --in-process --decisions 0", "soak --start --share 2", "kills --decision-url http://127.0.0.1:1", "kills --start --kills 0", "kills --start --pushers 0", "kills --start --longest 0s", "soak --start --duration 1s --sample 1s",
+		"race --in-process --pushers 9", "race --in-process --decisions 0", "race --in-process --undemanded", "race --start --replicas 2", "race --start --replica http://127.0.0.1:1",
+		"race --in-process --replicas 5", "race --decision-url http://127.0.0.1:1 --control-url http://127.0.0.1:1 --replica http://10.1.2.3:1 --workload missing.json", "soak --start --share 2", "kills --decision-url http://127.0.0.1:1", "kills --start --kills 0", "kills --start --pushers 0", "kills --start --longest 0s", "soak --start --duration 1s --sample 1s",
 		"gen --rules 1", "gen --agents 0", "run --start --rate NaN", "run --start --workload missing.json", "run --start --thresholds",
 	} {
 		if code, out := command(t, strings.Fields(args)...); code != exitUsage {
@@ -40,6 +43,22 @@ func TestTheRaceInProcessFindsStaleAllowsOnlyWithoutTheCheck(t *testing.T) {
 	code, out := command(t, "race", "--in-process", "--quiet", "--decisions", "15000", "--unchecked")
 	if code != exitOK || !strings.Contains(out, "C1 no stale allow\n") {
 		t.Errorf("unchecked: code %d\n%s", code, out)
+	}
+}
+
+func TestTheRaceOfReplicasFindsStaleAllowsOnlyWhereNothingIsDemanded(t *testing.T) {
+	race := []string{"race", "--in-process", "--quiet", "--replicas", "3", "--readers", "6", "--decisions", "15000"}
+	if code, out := command(t, race...); code != exitOK || strings.Contains(out, "Stories") {
+		t.Errorf("demanded: code %d\n%s", code, out)
+	}
+	if code, out := command(t, append(race, "--undemanded", "--decisions", "60000")...); code != exitOK || strings.Contains(out, "Stories") {
+		t.Errorf("undemanded: code %d\n%s", code, out)
+	}
+	// What demanding is for is not found where nobody is behind.
+	report := newReport("race")
+	report.judge(&raceResult{found: history.Findings{Decisions: 1, Signals: 1}}, false, true)
+	if len(report.Missed) != 1 {
+		t.Errorf("no anomaly was found, and it says %q", report.Missed)
 	}
 }
 

@@ -6,6 +6,7 @@
 //	go run ./loadtest race [flags]   race decisions with revocations; no stale allow may be found
 //	go run ./loadtest soak [flags]   all of it for long, watching memory, goroutines and descriptors
 //	go run ./loadtest kills [flags]  kill -9 the engine under load, over and over; nothing acknowledged may be lost
+//	go run ./loadtest replicas [flags]   how long a revocation takes to every replica of one log
 //
 // It exits with 0 when everything is as expected, 1 when an answer, a property of the
 // contract or a threshold is not, 2 when it was called wrongly, and 3 when it was
@@ -50,10 +51,10 @@ func main() {
 func run(ctx context.Context, args []string, out, log io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
 		"gen": generateCommand, "run": runCommand, "race": raceCommand, "soak": soakCommand, "bare": bareCommand,
-		"kills": killsCommand,
+		"kills": killsCommand, "replicas": replicasCommand,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		fmt.Fprintln(log, "usage: loadtest gen|run|race|soak|kills [flags]; loadtest COMMAND -h says which")
+		fmt.Fprintln(log, "usage: loadtest gen|run|race|soak|kills|replicas [flags]; loadtest COMMAND -h says which")
 		return exitUsage
 	}
 	err := commands[args[0]](ctx, args[1:], out, log)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -36,7 +37,9 @@ type race struct {
 	think                    time.Duration // between two decisions of one reader; 0 for none
 	prefix, source           string
 	seed                     uint64
-	racer                    func() racer
+	replicas                 int                     // 1 or more; signals are pushed to the first, 0
+	racer                    func(replica int) racer // that asks one of them
+	undemanded               bool                    // no position is demanded of the others
 
 	raced, stale, broken atomic.Int64 // for progress
 }
@@ -46,8 +49,10 @@ const roundDecisions = 20_000
 
 // raceResult is what became of a race.
 type raceResult struct {
-	found               history.Findings
-	failed, refused     int64 // decisions and signals without an answer
+	found               history.Findings // but for replicas of which nothing is demanded:
+	elsewhere           history.Findings // what they say is as late as it is
+	asked, behind       int64            // decisions of replicas but the first, and those that were "stale"
+	failed, refused     int64            // decisions and signals without an answer
 	sentToDeny          histogram
 	acknowledgedToDeny  histogram
 	acknowledged        histogram // sent to acknowledged
@@ -87,14 +92,17 @@ func (r *race) run(ctx context.Context) *raceResult {
 	begin := time.Now()
 	clock := func() history.Time { return history.Time(time.Since(begin)) } // monotonic
 	result := &raceResult{}
-	checker := history.New(history.AllowUnlessHeld)
+	checkers := make([]*history.Checker, r.replicas)
+	for i := range checkers {
+		checkers[i] = history.New(history.AllowUnlessHeld)
+	}
 	agents := make([]*raceAgent, r.agents)
 	for i := range agents {
 		agents[i] = &raceAgent{id: fmt.Sprintf("%s-%d", r.prefix, i)}
 	}
 	racers := make([]racer, r.readers+r.pushers)
 	for i := range racers {
-		racers[i] = r.racer()
+		racers[i] = r.racer(r.replicaOf(i))
 		defer racers[i].close()
 	}
 	var failed, refused atomic.Int64
@@ -175,7 +183,7 @@ func (r *race) run(ctx context.Context) *raceResult {
 		}
 		pushing.Wait()
 		reading.Wait()
-		r.settle(round, checker, result)
+		r.settle(round, checkers, result)
 	}
 	result.failed, result.refused = failed.Load(), refused.Load()
 	if e := example.Load(); e != nil {
@@ -183,6 +191,14 @@ func (r *race) run(ctx context.Context) *raceResult {
 	}
 	result.took = time.Since(begin)
 	return result
+}
+
+// replicaOf says which replica a racer asks: readers take turns, pushers go to the first.
+func (r *race) replicaOf(racer int) int {
+	if racer >= r.readers {
+		return 0
+	}
+	return racer % r.replicas
 }
 
 // next makes the next signal about an agent: mostly a quarantine or a release, in turn, and
@@ -209,14 +225,21 @@ func (a *raceAgent) took(s *history.Signal) {
 	a.held = s.Held
 }
 
-// settle judges a round.
-func (r *race) settle(round *raceRound, checker *history.Checker, result *raceResult) {
+// settle judges a round. Each replica has a checker of its own: what one is seen to know
+// says nothing of another, unless it was demanded.
+func (r *race) settle(round *raceRound, checkers []*history.Checker, result *raceResult) {
 	byAgent := make([][]*asked, r.agents)
-	for _, all := range round.asked {
+	for k, all := range round.asked {
+		replica := r.replicaOf(k)
 		for i := range all {
 			d := &all[i]
-			checker.Decision(d.Decision)
-			if d.current {
+			checkers[replica].Decision(d.Decision)
+			if replica > 0 {
+				result.asked++
+				if d.effect == history.Stale {
+					result.behind++
+				}
+			} else if d.current {
 				byAgent[d.agent] = append(byAgent[d.agent], d)
 			}
 		}
@@ -227,7 +250,9 @@ func (r *race) settle(round *raceRound, checker *history.Checker, result *raceRe
 	for _, signals := range round.signals {
 		for i := range signals {
 			s := &signals[i]
-			checker.Signal(*s)
+			for _, c := range checkers {
+				c.Signal(*s)
+			}
 			if s.Acknowledged == 0 {
 				continue
 			}
@@ -238,13 +263,36 @@ func (r *race) settle(round *raceRound, checker *history.Checker, result *raceRe
 			}
 		}
 	}
-	result.found = checker.Settle()
+	result.found, result.elsewhere = checkers[0].Settle(), history.Findings{}
+	for _, c := range checkers[1:] {
+		if found := c.Settle(); r.undemanded {
+			result.elsewhere = addFindings(result.elsewhere, found)
+		} else {
+			result.found = addFindings(result.found, found)
+		}
+	}
 	r.stale.Store(int64(result.found.StaleAllow))
 	broken := 0
 	for _, n := range result.found.Broken {
 		broken += n
 	}
 	r.broken.Store(int64(broken))
+}
+
+// addFindings adds what was found of another replica in the same race, so that its signals
+// are the same ones.
+func addFindings(a, b history.Findings) history.Findings {
+	sum := history.Findings{
+		Decisions: a.Decisions + b.Decisions, Signals: b.Signals, Undecided: a.Undecided + b.Undecided, StaleAllow: a.StaleAllow + b.StaleAllow,
+		Broken: map[history.Property]int{}, Stories: maps.Clone(b.Stories),
+	}
+	for _, f := range []history.Findings{a, b} {
+		for p, n := range f.Broken {
+			sum.Broken[p] += n
+		}
+	}
+	maps.Copy(sum.Stories, a.Stories)
+	return sum
 }
 
 // delays measures from when a quarantine was sent, and from when it was acknowledged, until

@@ -9,7 +9,6 @@ import (
 
 	"vigil/authz"
 	"vigil/engine"
-	"vigil/loadtest/history"
 	"vigil/posture"
 	"vigil/rules"
 )
@@ -70,6 +69,13 @@ func (h *house) apply(ref string, f posture.Fact) uint64 {
 	return h.applied
 }
 
+// position is that of the last fact in force.
+func (h *house) position() uint64 {
+	h.applying.Lock()
+	defer h.applying.Unlock()
+	return h.applied
+}
+
 var raceCaller = &authz.Caller{Name: "race", Tenants: []string{authz.DefaultTenant}}
 
 // decide asks what the workloads that this program generates race with.
@@ -81,13 +87,3 @@ func (h *house) decide(agent, session string) (string, uint64, error) {
 	position, err := strconv.ParseUint(answer.AsOf, 10, 64)
 	return answer.Effect.String(), position, err
 }
-
-func (h *house) signal(s *history.Signal) (uint64, error) {
-	f := posture.Fact{Facet: posture.Hold, Source: s.Source, ID: s.ID, Time: authz.Instant(s.At), Until: authz.Forever, Held: s.Held}
-	if s.Facet == history.Revoke {
-		f.Facet, f.Held = posture.Revoke, false
-	}
-	return h.apply(s.Entities[0], f), nil
-}
-
-func (h *house) close() {}

@@ -97,8 +97,8 @@ func (o *soakOptions) run(ctx context.Context, out, log io.Writer) (err error) {
 	contest := &race{
 		agents: soakRaceAgents, readers: 2, pushers: 1, decisions: math.MaxInt64, duration: o.duration, think: time.Millisecond,
 		prefix: id, source: "client:race", seed: o.shape.seed,
-		racer: func() racer { return newWireRacer(s, w, o.timeout) },
-		gap:   func(n int) { nap(time.Duration(n) * time.Millisecond) },
+		replicas: 1, racer: func(int) racer { return newWireRacer(s, s.decision, w, o.timeout) },
+		gap: func(n int) { nap(time.Duration(n) * time.Millisecond) },
 	}
 	var watched watch
 	var reloads reloader
@@ -131,7 +131,7 @@ func (o *soakOptions) run(ctx context.Context, out, log io.Writer) (err error) {
 		report.load("signals", stormed)
 	}
 	report.race(raced)
-	report.judge(raced, false)
+	report.judge(raced, false, false)
 	report.add("reloads.done", count, float64(reloads.done))
 	report.add("reloads.failed", count, float64(reloads.failed))
 	if reloads.failed > 0 {
