@@ -24,7 +24,7 @@ GOVULN    := v1.9.0
 .PHONY: help build run run-replicas kafka kafka-stop e2e-kafka test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills rules check clean
 
 help: ## Say what there is to make
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/pdp
 	$(GO) build -o $(BIN)/pdp ./cmd/pdp
@@ -38,6 +38,10 @@ kafka: ## Start a real Kafka on 127.0.0.1:19092 in the background, for developme
 
 kafka-stop: ## End it; its data stays
 	@$(GO) run ./e2e/broker/kafka stop
+
+run-replicas: build ## Start a real Kafka and three replicas on loopback, and say what to try; Ctrl-C ends them
+	$(GO) build -o $(BIN)/kafka ./e2e/broker/kafka
+	examples/replicas/run.sh "$(KAFKACACHE)"
 
 test: ## Run all tests; needs nothing but Go
 	$(GO) test $(PKG)

@@ -17,16 +17,18 @@ import (
 // Goroutines: newBareKafka starts a reader, which close ends.
 type bareKafka struct {
 	ctx           context.Context
+	transport     *kafka.Transport // of both producers
 	signals, bare *kafka.Writer
 	reader        *kafka.Reader
 	serial        int
 }
 
 func newBareKafka(ctx context.Context, brokers []string, topic, bareTopic string) (*bareKafka, error) {
+	transport := &kafka.Transport{}
 	writer := func(topic string) *kafka.Writer {
-		return &kafka.Writer{Addr: kafka.TCP(brokers...), Topic: topic, RequiredAcks: kafka.RequireAll, BatchSize: 1, Balancer: &kafka.RoundRobin{}, WriteTimeout: 10 * time.Second}
+		return &kafka.Writer{Addr: kafka.TCP(brokers...), Topic: topic, RequiredAcks: kafka.RequireAll, BatchSize: 1, Balancer: &kafka.RoundRobin{}, Transport: transport, WriteTimeout: 10 * time.Second}
 	}
-	b := &bareKafka{ctx: ctx, signals: writer(topic), bare: writer(bareTopic)}
+	b := &bareKafka{ctx: ctx, transport: transport, signals: writer(topic), bare: writer(bareTopic)}
 	b.reader = kafka.NewReader(kafka.ReaderConfig{Brokers: brokers, Topic: bareTopic, Partition: 0, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 500 * time.Millisecond})
 	// The first round trips find connections and offsets; they are not counted.
 	for range 3 {
@@ -38,7 +40,9 @@ func newBareKafka(ctx context.Context, brokers []string, topic, bareTopic string
 }
 
 func (b *bareKafka) close() error {
-	return errors.Join(b.reader.Close(), b.signals.Close(), b.bare.Close())
+	err := errors.Join(b.reader.Close(), b.signals.Close(), b.bare.Close())
+	b.transport.CloseIdleConnections()
+	return err
 }
 
 // produce writes the revocation of a session.
