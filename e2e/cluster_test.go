@@ -98,8 +98,16 @@ func (c *cluster) holds(sessions []string) {
 // everywhere waits until all replicas answer so about a session.
 func (c *cluster) everywhere(session, want string) {
 	c.t.Helper()
+	c.everywhereBut(nil, session, want)
+}
+
+// everywhereBut is everywhere, but for one replica.
+func (c *cluster) everywhereBut(not *replica, session, want string) {
+	c.t.Helper()
 	for _, r := range c.replicas {
-		c.untilDecided(r, session, want)
+		if r != not {
+			c.untilDecided(r, session, want)
+		}
 	}
 }
 

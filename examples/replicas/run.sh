@@ -60,10 +60,10 @@ In another shell:
   done
 
   # Told to the first; the command returns when all three have it in force.
-  bin/pdp signal quarantine agent:invoice-agent --reason beaconing --url http://127.0.0.1:7071 --wait-all http://127.0.0.1:7081,http://127.0.0.1:7091
+  bin/pdp signal quarantine agent:invoice-agent --reason beaconing --control-url http://127.0.0.1:7071 --wait-all http://127.0.0.1:7081,http://127.0.0.1:7091
 
   # Denied, by all of them: the first loop again. And allowed again:
-  bin/pdp signal release agent:invoice-agent --reason 'false alarm' --url http://127.0.0.1:7071
+  bin/pdp signal release agent:invoice-agent --reason 'false alarm' --control-url http://127.0.0.1:7071
 
   # What none of them was told: a producer writes to the topic "risk".
   echo '{"v":1,"id":"soc-1","type":"quarantine","entities":["agent:invoice-agent"],"time":"'\$(date -u +%FT%TZ)'"}' | kcat -P -b 127.0.0.1:$port -t risk
