@@ -8,5 +8,6 @@
 //
 //	VIGIL_E2E_REVOCATIONS  revocations to race with decisions (10000)
 //	VIGIL_E2E_LETTERS      records that nobody can read (100000)
+//	VIGIL_E2E_MISSED       signals that a replica comes back to (100000)
 //	VIGIL_E2E_ROUNDS       signals whose way to every replica is timed (300)
 package e2e

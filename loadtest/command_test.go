@@ -26,7 +26,8 @@ func TestWrongCallsAreRefused(t *testing.T) {
 		"", "dance", "run", "run --start --decision-url http://127.0.0.1:1", "run --decision-url http://10.1.2.3:7070", "run --start --rate -1",
 		"run --start --duration 0s", "run --start --duration 1000h", "run --start --connections 0", "run --start extra", "run --start --cache maybe",
 		"run --decision-url http://127.0.0.1:1 --signals 5", "race --unchecked --start", "race --in-process --start", "race --decision-url http://127.0.0.1:1",
-		"race --in-process --pushers 9", "race --in-process --decisions 0", "race --in-process --undemanded", "race --start --replicas 2", "race --start --replica http://127.0.0.1:1",
+		"race --in-process --pushers 9", "race --in-process --decisions 0", "run --start --signals 5 --brokers b:9092", "run --start --brokers b:9092 --topic t", "replicas --start --brokers b:9092 --topic t", "replicas --decision-url http://127.0.0.1:1", "replicas --start --rounds 0",
+		"race --in-process --undemanded", "race --start --replicas 2", "race --start --replica http://127.0.0.1:1",
 		"race --in-process --replicas 5", "race --decision-url http://127.0.0.1:1 --control-url http://127.0.0.1:1 --replica http://10.1.2.3:1 --workload missing.json", "soak --start --share 2", "kills --decision-url http://127.0.0.1:1", "kills --start --kills 0", "kills --start --pushers 0", "kills --start --longest 0s", "soak --start --duration 1s --sample 1s",
 		"gen --rules 1", "gen --agents 0", "run --start --rate NaN", "run --start --workload missing.json", "run --start --thresholds",
 	} {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,6 +21,7 @@ type runOptions struct {
 	stall            time.Duration
 	signals          float64
 	batch            int
+	brokers, topic   string
 	reference        bool
 }
 
@@ -35,6 +37,8 @@ func runCommand(ctx context.Context, args []string, out, log io.Writer) error {
 	set.DurationVar(&o.stall, "stall", 20*time.Millisecond, "slower requests that overlap are reported as a stall")
 	set.Float64Var(&o.signals, "signals", 0, "signals per second to push beside the load")
 	set.IntVar(&o.batch, "signal-batch", 10, "signals in one push, 1 to 1,000")
+	set.StringVar(&o.brokers, "brokers", "", "Kafka brokers, host:port,...: produce the signals to --topic instead of pushing them to --control-url")
+	set.StringVar(&o.topic, "topic", "", "with --brokers: topic that the engine has as an input, which may send risk of agents")
 	set.BoolVar(&o.reference, "reference", false, "measure a bare fasthttp server first, with the same load, and give ratios")
 	if err := parse(set, args); err != nil {
 		return err
@@ -56,6 +60,9 @@ func (o *runOptions) check() error {
 		if err != nil {
 			return err
 		}
+	}
+	if (o.brokers == "") != (o.topic == "") || o.brokers != "" && o.signals == 0 {
+		return badUsage("--brokers and --topic go together, and with --signals")
 	}
 	if o.signals > 0 && !o.start && o.controlURL == "" {
 		return badUsage("--signals needs --control-url")
@@ -125,18 +132,31 @@ func (o *runOptions) run(ctx context.Context, out, log io.Writer) (err error) {
 	})
 	var group sync.WaitGroup
 	var stormed *loadResult
-	if o.signals > 0 {
+	var produced *kafkaStormResult
+	stream := kafkaStorm{rate: o.signals, brokers: strings.Split(o.brokers, ","), topic: o.topic}
+	switch {
+	case o.brokers != "":
+		report.aboutf("%.0f signals per second beside it, produced to Kafka", o.signals)
+		produced = &kafkaStormResult{}
+		group.Go(func() { *produced = stream.run(ctx, w, id, o.duration, o.shape.seed) })
+	case o.signals > 0:
 		report.aboutf("%.0f signals per second beside it, %d in a push", o.signals, o.batch)
 		storm := storm{rate: o.signals, batch: o.batch, connections: 4}.load(s, w, id, o.duration, o.timeout, o.shape.seed)
 		group.Go(func() { stormed = storm.run(ctx) })
 	}
 	result := load.run(ctx)
 	group.Wait()
+	if produced != nil {
+		stream.settle(ctx, s, stream.applied(before), produced)
+	}
 	stop()
 	report.Interrupted = ctx.Err() != nil
 	report.load("run", result)
 	if stormed != nil {
 		report.load("signals", stormed)
+	}
+	if produced != nil {
+		report.kafkaStorm(produced)
 	}
 	if before != nil {
 		usage(report, before, s.look(ctx), result.answered)

@@ -74,6 +74,7 @@ func usage(r *Report, before, after scrape, requests int64) {
 	r.add("engine.allocations", perCall, delta("go_memstats_mallocs_total")/float64(requests))
 	r.add("engine.allocated", byteCount, delta("go_memstats_alloc_bytes_total"))
 	if cpu := delta("process_cpu_seconds_total"); cpu > 0 {
+		r.add("engine.cpu", seconds, cpu)
 		r.add("engine.cpu_per_request", seconds, cpu/float64(requests))
 	}
 	lookups, hits := 0.0, 0.0
