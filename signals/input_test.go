@@ -127,6 +127,21 @@ func sum(counts [authz.NumKinds]int) (n int) {
 	return n
 }
 
+// TestAnInputOverrulesNobody, though a configuration that nobody has checked says so.
+func TestAnInputOverrulesNobody(t *testing.T) {
+	unchecked := &Input{Source: anything.Source, Grants: []Grant{{Authority: Authority{
+		Types: []string{"*"}, Kinds: []string{"*"}, Tenants: []string{"default"}, Overrule: true, Classes: []string{"low"},
+	}}}}
+	f := newFollower(t)
+	f.take(Entry{Appended: start, Record: record(signalJSON("taint"))})
+	f.take(Entry{Appended: start, Record: []byte(signalJSON("lift", id("2"), `"lifts":{"type":"taint","source":"client:boss","id":"INC-1"}`)), Input: unchecked})
+	f.take(Entry{Appended: start, Record: []byte(signalJSON("register", id("3"), `"class":"high"`)), Input: unchecked})
+	e := f.store.Get(agentA).At(start)
+	if !e.Tainted || e.Class != "high" {
+		t.Errorf("tainted %v, class %q; want the taint to stand, and classes to count for nothing", e.Tainted, e.Class)
+	}
+}
+
 // TestAnInputSaysWhatAPushSays: the same JSON from an input makes the fact that it makes
 // over HTTP, or is refused where that is, but for what needs the posture of the moment.
 func TestAnInputSaysWhatAPushSays(t *testing.T) {
@@ -211,18 +226,21 @@ func TestWhatIsUnreadableOfAnInputHoldsWhatItMayQuarantine(t *testing.T) {
 // TestALaterVersionJudgesWhatItHeldOfAnInput: nobody judged the signal when it came, and
 // the input may have another configuration by now, or none.
 func TestALaterVersionJudgesWhatItHeldOfAnInput(t *testing.T) {
+	lifter := &Input{Source: riskTopic.Source, Grants: []Grant{{Authority: Authority{Types: []string{"quarantine", "lift"}, Kinds: []string{"*"}, Tenants: []string{"acme"}}}}}
 	for _, c := range []struct {
 		name  string
+		input *Input
 		body  string
 		until authz.Status // what the entity is in the end
 	}{
-		{"what it might say", signalJSON("quarantine", `"tenant":"acme"`), authz.Quarantined},
-		{"what it might not say about the entity", signalJSON("release", `"tenant":"acme"`, `"source":"client:edr"`), authz.Unreadable},
-		{"what it might not say of another's", signalJSON("release", `"tenant":"acme"`, id("topic:x/1")), authz.Active}, // was a dead letter
+		{"what it might say", riskTopic, signalJSON("quarantine", `"tenant":"acme"`), authz.Quarantined},
+		{"what it might not say in another's line", riskTopic, signalJSON("release", `"tenant":"acme"`, `"source":"client:edr"`), authz.Unreadable},
+		{"what it might not lift", lifter, signalJSON("lift", `"lifts":{"type":"taint","source":"client:edr","id":"1"}`), authz.Unreadable},
+		{"what no version lets pass", riskTopic, signalJSON("release", `"tenant":"acme"`, id("topic:x/1")), authz.Active},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			old := newFollower(t)
-			e := Entry{Position: Position{Partition: 1<<12 | 1}, Appended: start.Add(-time.Second), Record: []byte(c.body), Input: riskTopic}
+			e := Entry{Position: Position{Partition: 1<<12 | 1}, Appended: start.Add(-time.Second), Record: []byte(c.body), Input: c.input}
 			testHookRead = func(*Entry) { panic("this version does not know it") }
 			old.take(e)
 			testHookRead = nil
@@ -234,6 +252,16 @@ func TestALaterVersionJudgesWhatItHeldOfAnInput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			store.Walk(func(_ authz.Key, r *posture.Record) bool {
+				for f := range r.Facts() {
+					e, ok := entryOf(f.Record)
+					rec, err := DecodeRecord(e.Record)
+					if !ok || err != nil || rec.Under == nil || rec.Verdict != (Verdict{}) || rec.Tenant != "acme" {
+						t.Errorf("kept is %+v, %v: want what it is under, and nothing that versions find differently", rec, err)
+					}
+				}
+				return true
+			})
 			late := newFollower(t, func(cfg *ApplierConfig) { cfg.Store = store })
 			late.reread()
 			key := authz.Ref{Kind: authz.KindAgent, ID: "a"}.In("acme")

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -275,8 +276,13 @@ func TestWhatIsForwardedIsNotForwardedAgain(t *testing.T) {
 		}, 3},
 		{"an empty file", func(d *disktest.Memory) { d.Put("/forwarded", nil) }, 3},
 		{"a huge file", func(d *disktest.Memory) { d.Put("/forwarded", make([]byte, 1<<20)) }, 3},
+		{"past the end", func(d *disktest.Memory) {
+			data := d.Contents("/forwarded")
+			s := &Spool{cfg: Config{Log: named{id: knownAs{data[len("vigil-spool 1 "):][:32]}}}}
+			d.Put("/forwarded", []byte(s.markAt(1000)))
+		}, 3},
 		{"of another log", func(d *disktest.Memory) {
-			s := &Spool{cfg: Config{Log: otherLog{}}}
+			s := &Spool{cfg: Config{Log: named{id: knownAs{[]byte("09")}}}}
 			d.Put("/forwarded", []byte(s.markAt(3)))
 		}, 3},
 	} {
@@ -305,9 +311,22 @@ func TestWhatIsForwardedIsNotForwardedAgain(t *testing.T) {
 	}
 }
 
-type otherLog struct{ Log }
+type named struct {
+	Log
+	id knownAs
+}
 
-func (otherLog) ID() signals.LogID { return signals.LogID{9} }
+func (l named) ID() signals.LogID { return l.id.ID() }
+
+// knownAs is a log with an identity that is given in hex.
+type knownAs struct{ hex []byte }
+
+func (l knownAs) ID() (id signals.LogID) {
+	if _, err := hex.Decode(id[:], l.hex); err != nil {
+		panic(err)
+	}
+	return id
+}
 
 // TestAFullSpoolTakesNothing until something of it was forwarded, and counts nothing twice.
 func TestAFullSpoolTakesNothing(t *testing.T) {
@@ -448,4 +467,63 @@ func TestASpoolIsTrimmed(t *testing.T) {
 			t.Error("nothing was trimmed")
 		}
 	})
+}
+
+// TestMoreThanABatchIsForwardedInOrder, none left out and none twice.
+func TestMoreThanABatchIsForwardedInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cl, sent := newCluster(), new(recorder)
+		r := cl.start(t, options{disk: disktest.New(), main: mainLog{sent: sent}})
+		defer r.stop()
+		cl.main.SetHealth(errAway)
+		n := 0
+		next := func() string {
+			n++
+			return body(fmt.Sprint(n), "taint", fmt.Sprint("agent:", n%7))
+		}
+		for range 2 {
+			all := make([]string, 700)
+			for i := range all {
+				all[i] = next()
+			}
+			r.mustPush(boss, "["+strings.Join(all, ",")+"]")
+		}
+		sent.take()
+		cl.main.SetHealth(nil)
+		settle()
+		want := 0
+		for _, data := range sent.take() {
+			rec, err := signals.DecodeRecord(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := signals.DecodeOne(rec.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want++; s.ID != fmt.Sprint(want) {
+				t.Fatalf("signal %s is forwarded where %d is next", s.ID, want)
+			}
+		}
+		if want != n || r.spool.Stats().Waiting != 0 {
+			t.Errorf("%d of %d were forwarded: %+v", want, n, r.spool.Stats())
+		}
+	})
+}
+
+// TestOnlyWhatWasAppendedGivesBackItsRoom: what was there at the start had none.
+func TestOnlyWhatWasAppendedGivesBackItsRoom(t *testing.T) {
+	s := &Spool{cfg: Config{MaxRecords: 10, MaxBytes: 10}, start: 2, wake: make(chan struct{}, 1)}
+	if !s.reserve(3, 3) {
+		t.Fatal("there is room")
+	}
+	for offset, want := range []int{3, 3, 2, 1, 0} {
+		s.take([]signals.Entry{{Position: signals.Position{Offset: int64(offset)}, Record: []byte{1}}})
+		if s.mu.reserved != want || s.mu.reservedBytes != int64(want) {
+			t.Errorf("after record %d: %d reserved, %d bytes", offset, s.mu.reserved, s.mu.reservedBytes)
+		}
+	}
+	if s.reserve(6, 1) || s.reserve(1, 6) || !s.reserve(5, 5) {
+		t.Error("what waits does not count")
+	}
 }
