@@ -31,8 +31,12 @@ func (p Positions) Clone() Positions {
 	return c
 }
 
-// MaxAsOf is the longest as-of token, in bytes: some five hundred partitions.
+// MaxAsOf is the longest as-of token, in bytes.
 const MaxAsOf = 8 << 10
+
+// MaxPartitions is how many partitions a log may have, those of inputs included: the token
+// of so many fits MaxAsOf whatever their numbers and offsets.
+const MaxPartitions = 400
 
 const asOfPrefix = "v1."
 
