@@ -75,6 +75,31 @@
 // have written there. A record whose envelope can be read and the rest cannot puts an
 // unreadable signal on those of its entities that its source could have quarantined, as
 // was found when it was accepted: it may have been a revocation. Anything else that
-// cannot be applied is a dead letter, which is counted, logged and kept for a while
-// (Applier.DeadLetters). Neither stops the feed.
+// cannot be applied is a dead letter, which is counted, logged, kept for a while
+// (Applier.DeadLetters) and told to ApplierConfig.DeadLetter (package signals/deadletter
+// writes it down). Neither stops the feed.
+//
+// # Inputs
+//
+// An input is a topic that others than replicas write: each record is one signal, the same
+// strict JSON as over HTTP, and its source is the topic (topic:NAME). Nobody has judged
+// it when it comes, so each replica does, by the code that judges a push, under the
+// grant that covers the time at which the log took the record. The answer depends on the
+// record, that time and the input's configuration alone, so that replicas agree: an
+// input is never limited to classes and never overrules, for both would depend on what
+// the replica knows just then, and a class is not looked up in the rules. What may not
+// be said is a dead letter with the reason, as is what no grant covers. What cannot be
+// read is held as above, on the entities that the input may quarantine, with the types
+// and kinds that it may speak of: a version that can read it judges it by these. Of what
+// it cannot read a version still refuses what every version would: a tenant, a type or
+// a kind that it knows and that the input was not granted.
+//
+// # While the log is away
+//
+// A log of several machines may be out of reach, or its feed broken. Signals that only
+// withdraw (see Intake.Push) then go to a spool (package signals/spool), where there is
+// one: durable on this machine, applied here, acknowledged with Receipt.Spooled, and
+// forwarded later with the same bytes. They have no place in the log until then, so
+// the as-of position does not cover them. They are dated no later than they were taken,
+// so the copy in the log makes the same facts, and applying both is applying one.
 package signals
