@@ -12,7 +12,7 @@
 // faster than 200 or 512 KiB a second (2,000 or 4 MiB at once), or the disk failed. A flood
 // of them neither delays the applier nor fills the disk.
 //
-// It is evidence and no promise: lines are not synced one by one, so the last may be lost
-// with the power. The log still has those records, and reading it again after a start
+// It is evidence and no promise: lines are synced after a second, so the last may be lost with
+// the power. The log still has those records, and reading it again after a start
 // writes them again; Read tells each record once.
 package deadletter

@@ -43,8 +43,9 @@ const (
 // maxQueued bounds the letters that wait to be written: 4 MiB of records.
 const maxQueued = 256
 
-// reportAfter is how long the file waits with the line about what was skipped, for more.
-const reportAfter = time.Second
+// settleAfter is how long the writer waits for more before it syncs the file, and says in it
+// what was skipped.
+const settleAfter = time.Second
 
 // File is a file of dead letters. It is safe for concurrent use. One goroutine, the writer,
 // started by Open and ended by Close, does all I/O.

@@ -140,7 +140,7 @@ func TestAMillionDeadLettersNeitherWaitNorFillTheDisk(t *testing.T) {
 			f.Add(big)
 		}
 		synctest.Wait()
-		time.Sleep(2 * reportAfter)
+		time.Sleep(2 * settleAfter)
 		synctest.Wait()
 		st := f.Stats()
 		if st.Written+st.Skipped != n || st.Written == 0 || st.LastError != "" {
@@ -259,38 +259,46 @@ func TestALineThatWasNotFinishedCostsNoOther(t *testing.T) {
 	})
 }
 
-// TestADiskThatFailsIsCountedAndSurvived.
+// TestADiskThatFailsIsCountedAndSurvived: every letter is in the file, or counted in it.
 func TestADiskThatFailsIsCountedAndSurvived(t *testing.T) {
 	for _, op := range []disktest.Op{disktest.OpOpen, disktest.OpWrite, disktest.OpSync, disktest.OpRename} {
-		synctest.Test(t, func(t *testing.T) {
-			m, c := disktest.New(), newClock()
-			f := open(t, m, c, func(cfg *Config) { cfg.MaxBytes = 600 })
-			f.Add(letter(0))
-			synctest.Wait()
-			m.SetFault(func(at disktest.Op, _ string, asked int) (int, error) {
-				if at == op {
-					return asked / 2, errors.New("no")
+		for _, most := range []int64{600, 1 << 20} {
+			synctest.Test(t, func(t *testing.T) {
+				m, c := disktest.New(), newClock()
+				f := open(t, m, c, func(cfg *Config) { cfg.MaxBytes = most })
+				wait := func() {
+					time.Sleep(2 * settleAfter)
+					synctest.Wait()
 				}
-				return asked, nil
+				m.SetFault(func(at disktest.Op, _ string, asked int) (int, error) {
+					if at == op {
+						return asked / 2, errors.New("no")
+					}
+					return asked, nil
+				})
+				for i := range 8 {
+					f.Add(letter(i))
+					wait()
+				}
+				st := f.Stats()
+				if failed := st.LastError != ""; failed != (op != disktest.OpRename || most == 600) && op != disktest.OpSync || st.Written+st.Skipped != 8 {
+					t.Errorf("%s fails: %+v", op, st)
+				}
+				m.SetFault(nil)
+				f.Add(letter(8))
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				st = f.Stats()
+				found := mustRead(t, m, 10)
+				if n := len(found.Letters); n == 0 || found.Letters[n-1].Position.Offset != 8 || st.Written+st.Skipped != 9 {
+					t.Errorf("%s failed: %v, %+v", op, offsets(found), st)
+				}
+				if most > 600 && (uint64(len(found.Letters)) != st.Written || found.Skipped != st.Skipped) {
+					t.Errorf("%s failed: %d letters and %d skipped in the file, %+v in fact", op, len(found.Letters), found.Skipped, st)
+				}
 			})
-			for i := 1; i < 8; i++ {
-				f.Add(letter(i))
-				synctest.Wait()
-			}
-			if st := f.Stats(); st.LastError == "" && op != disktest.OpOpen || st.Written+st.Skipped != 8 {
-				t.Errorf("%s fails: %+v", op, st)
-			}
-			m.SetFault(nil)
-			f.Add(letter(8))
-			if err := f.Close(); err != nil {
-				t.Fatal(err)
-			}
-			st := f.Stats()
-			found := mustRead(t, m, 10)
-			if n := len(found.Letters); n == 0 || found.Letters[n-1].Position.Offset != 8 || st.Written+st.Skipped != 9 {
-				t.Errorf("%s failed: %v, %+v", op, offsets(found), st)
-			}
-		})
+		}
 	}
 }
 

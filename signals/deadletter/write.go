@@ -52,31 +52,28 @@ func whole(s string) string {
 
 func stamp(i authz.Instant) string { return i.Time().Format(time.RFC3339Nano) }
 
-// write is the writer.
+// write is the writer. A while after something was written or skipped it makes the file
+// durable and says in it what was skipped: syncing each line would cost the disk more than
+// the lines are worth.
 func (f *File) write() {
 	defer close(f.ended)
-	var report <-chan time.Time
+	var tick <-chan time.Time
 	for {
 		select {
 		case l := <-f.queue:
 			f.letter(&l)
-			continue
-		default:
-		}
-		f.sync() // while nothing waits
-		select {
-		case l := <-f.queue:
-			f.letter(&l)
 		case <-f.skip:
-			if report == nil {
-				report = time.After(reportAfter)
-			}
-		case <-report:
-			report = nil
+		case <-tick:
+			tick = nil
 			f.reportSkipped()
+			f.sync()
+			continue
 		case <-f.close:
 			f.finish()
 			return
+		}
+		if tick == nil {
+			tick = time.After(settleAfter)
 		}
 	}
 }
@@ -223,7 +220,7 @@ func (f *File) rotate() error {
 	return f.cfg.FS.SyncDir(f.cfg.Dir)
 }
 
-// sync makes what was written durable, once the writer has a moment for it.
+// sync makes what was written durable.
 func (f *File) sync() {
 	if f.out == nil || !f.unsynced {
 		return
