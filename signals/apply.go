@@ -223,8 +223,11 @@ func (a *Applier) warn(msg string, e *Entry, in *reading, reason string) {
 		w.suppressed++
 		return
 	}
-	a.log.Warn(msg,
-		slog.Int("partition", int(e.Position.Partition)), slog.Int64("offset", e.Position.Offset),
+	partition := slog.Int("partition", int(e.Position.Partition))
+	if name := a.partitionName(e.Position.Partition); name != "" {
+		partition = slog.String("partition", name)
+	}
+	a.log.Warn(msg, partition, slog.Int64("offset", e.Position.Offset),
 		slog.String("source", a.intern(in.rec.Source)), slog.String("id", in.id),
 		slog.String("reason", reason), slog.Int("suppressed", w.suppressed))
 	w.suppressed = 0

@@ -33,12 +33,19 @@ func (a *Applier) deadLetter(e *Entry, source, id, reason string) *DeadLetter {
 		Position: e.Position, Appended: e.Appended, Source: source, ID: id, Reason: reason,
 		Record: bytes.Clone(e.Record[:min(len(e.Record), MaxDeadRecord)]), Size: len(e.Record),
 	}
-	if e.Position.Partition == SpoolPartition {
-		d.Partition = "spool"
-	} else if a.cfg.PartitionName != nil {
-		d.Partition = a.cfg.PartitionName(e.Position.Partition)
-	}
+	d.Partition = a.partitionName(e.Position.Partition)
 	return d
+}
+
+// partitionName is "" where a partition has no name.
+func (a *Applier) partitionName(partition int32) string {
+	switch {
+	case partition == SpoolPartition:
+		return "spool"
+	case a.cfg.PartitionName != nil:
+		return a.cfg.PartitionName(partition)
+	}
+	return ""
 }
 
 // keptDeadLetters is how many of the latest are kept in memory; all are counted.

@@ -3,6 +3,7 @@ package signals
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -325,7 +326,9 @@ func TestAnInputIsNeverTakenForAPush(t *testing.T) {
 
 // TestARefusedEntryIsADeadLetterAndTheFeedGoesOn, whatever its bytes are.
 func TestARefusedEntryIsADeadLetterAndTheFeedGoesOn(t *testing.T) {
+	var lines bytes.Buffer
 	f := newFollower(t, func(cfg *ApplierConfig) {
+		cfg.Logger = slog.New(slog.NewTextHandler(&lines, nil))
 		cfg.PartitionName = func(p int32) string { return fmt.Sprint("risk/", p) }
 	})
 	for i, e := range []Entry{
@@ -345,6 +348,9 @@ func TestARefusedEntryIsADeadLetterAndTheFeedGoesOn(t *testing.T) {
 			got.Size != len(e.Record) || !bytes.Equal(got.Record, e.Record[:min(len(e.Record), MaxDeadRecord)]) {
 			t.Errorf("entry %d: %+v", i, got)
 		}
+	}
+	if n := strings.Count(lines.String(), "partition=risk/3 offset="); n != 4 {
+		t.Errorf("%d lines name the partition:\n%s", n, lines.String())
 	}
 	f.take(Entry{Position: Position{Partition: 3}, Appended: start, Record: record(signalJSON("revoke", about("agent:b")))})
 	if f.status("agent:a") != authz.Active || f.status("agent:b") != authz.Revoked || f.Progress().Applied[3] != 5 || f.Progress().DeadLetters != 4 {
