@@ -143,6 +143,16 @@ func TestAnInputOverrulesNobody(t *testing.T) {
 	}
 }
 
+// TestAnInputRevokesNothingThatIsYetToBeIssued: over HTTP that is refused by the clock of the
+// moment; here the time at which the log took it counts, on every replica.
+func TestAnInputRevokesNothingThatIsYetToBeIssued(t *testing.T) {
+	f := newFollower(t)
+	f.take(Entry{Appended: start, Record: []byte(signalJSON("revoke", about("user:u"), `"issued_before":"2027-01-01T00:00:00Z"`)), Input: anything})
+	if got := f.store.Get(authz.Ref{Kind: authz.KindUser, ID: "u"}.In("default")).At(start).Cutoff; got != start {
+		t.Errorf("what was issued before %s is revoked, want %s", got, start)
+	}
+}
+
 // TestAnInputSaysWhatAPushSays: the same JSON from an input makes the fact that it makes
 // over HTTP, or is refused where that is, but for what needs the posture of the moment.
 func TestAnInputSaysWhatAPushSays(t *testing.T) {

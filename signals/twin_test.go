@@ -84,7 +84,8 @@ func takenBySpool(rec *Record, now authz.Instant) bool {
 // order, in batches of any size, from further back now and then; through a snapshot in
 // between; and what it spooled, where it did, before the log has it.
 func (h *history) apply(t *testing.T, r *rand.Rand, spools bool) *follower {
-	f := newFollower(t)
+	now := start.Add(time.Duration(r.IntN(7200)-3600) * time.Second) // clocks differ, and count for nothing
+	f := newFollower(t, func(cfg *ApplierConfig) { cfg.Now = func() authz.Instant { return now } })
 	next := map[int32]int{}
 	spool := func() {
 		if err := f.deliverSpooled(h.spooled[:1+r.IntN(len(h.spooled))], func([]Entry) {}); err != nil {
