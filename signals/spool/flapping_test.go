@@ -102,3 +102,29 @@ func TestALogThatComesAndGoesLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAnswerThatWasLostIsSentAgain: whether the log had taken it or not, it ends there.
+func TestAnAnswerThatWasLostIsSentAgain(t *testing.T) {
+	for _, written := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			cl := newCluster()
+			r := cl.start(t, options{disk: disktest.New()})
+			defer r.stop()
+			other := cl.start(t, options{})
+			defer other.stop()
+			cl.main.SetHealth(errAway)
+			r.mustPush(boss, body("1", "revoke", "agent:a"))
+			for range 3 {
+				cl.main.FailAppend(signals.ErrUnknownOutcome, written)
+			}
+			cl.main.SetHealth(nil)
+			settle()
+			if other.status("agent:a") != authz.Revoked || r.store.Digest(cl.Now()) != other.store.Digest(cl.Now()) {
+				t.Errorf("written %v: elsewhere it is %v", written, other.status("agent:a"))
+			}
+			if st := r.spool.Stats(); st.Waiting != 0 || st.Forwarded != 1 || st.Retries < 3 {
+				t.Errorf("written %v: %+v", written, st)
+			}
+		})
+	}
+}
