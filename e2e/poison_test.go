@@ -88,11 +88,10 @@ func TestAPoisonedTopicStopsNobodyAndChangesNothing(t *testing.T) {
 
 	names, values := poison()
 	for _, topic := range []string{c.scores, c.log} {
+		w.now("records that are no signals, in " + topic)
 		for i, value := range values {
-			what := names[i] + ", in " + topic
-			w.now(what)
 			produce(t, topic, value)
-			count(what, 1, true)
+			count(names[i]+", in "+topic, 1, true)
 		}
 	}
 
@@ -106,8 +105,10 @@ func TestAPoisonedTopicStopsNobodyAndChangesNothing(t *testing.T) {
 		count(what, 1, false)
 	}
 	for _, r := range c.replicas {
-		if most := r.mostMemory(); most > 512<<20 {
-			t.Errorf("%s took %d MiB for a bomb", r.name, most>>20)
+		most := r.mostMemory()
+		t.Logf("%s has had %d MiB resident at most", r.name, most>>20)
+		if most > len(bomb) {
+			t.Errorf("%s has unpacked the bomb", r.name)
 		}
 	}
 

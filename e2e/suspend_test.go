@@ -63,6 +63,7 @@ func TestABrokerThatSleptMakesNoViewLookFresh(t *testing.T) {
 	w := c.watch(1)
 	w.now("the broker sleeps")
 	must(t, kafka.Suspend())
+	defer kafka.Resume()
 	c.everywhere(steady, "deny stale")
 	w.now("the broker wakes")
 	must(t, kafka.Resume())

@@ -153,6 +153,9 @@ func (w *witness) end() {
 			for _, k := range slices.Sorted(maps.Keys(tally)) {
 				words = append(words, fmt.Sprintf("%s %d", k, tally[k]))
 			}
+			if len(words) == 0 {
+				continue
+			}
 			t.Logf("%s, %s: %s", phase, r.name, strings.Join(words, "; "))
 		}
 	}
