@@ -69,19 +69,19 @@ func (c *snapshotSaveCmd) Run(ctx context.Context, a *app) (err error) {
 	return nil
 }
 
-// dataFolder names the data folder of an engine that does not run.
+// dataFolder names the data folder of an engine.
 type dataFolder struct {
 	configFile
 	DataDir string `help:"The data folder. By default that of the configuration." env:"VIGIL_DATA_DIR"`
 }
 
-// open gives the folder, locked: no engine may run on it meanwhile.
-func (d *dataFolder) open(a *app) (dir string, lock io.Closer, err error) {
-	dir = d.DataDir
+// path gives the folder, which an engine may be using.
+func (d *dataFolder) path(a *app) (string, error) {
+	dir := d.DataDir
 	if dir == "" && d.Config != "" {
 		cfg, err := loadConfig(d.Config, a.env, nil)
 		if err != nil {
-			return "", nil, &failure{code: exitInput, err: err}
+			return "", &failure{code: exitInput, err: err}
 		}
 		dir = cfg.DataDir
 	}
@@ -89,7 +89,15 @@ func (d *dataFolder) open(a *app) (dir string, lock io.Closer, err error) {
 		dir = defaultDataDir(a.env)
 	}
 	if dir == "" {
-		return "", nil, badInput("want the data folder: --data-dir")
+		return "", badInput("want the data folder: --data-dir")
+	}
+	return dir, nil
+}
+
+// open gives the folder, locked: no engine may run on it meanwhile.
+func (d *dataFolder) open(a *app) (dir string, lock io.Closer, err error) {
+	if dir, err = d.path(a); err != nil {
+		return "", nil, err
 	}
 	lock, err = openDataDir(dir, false)
 	if err != nil {
