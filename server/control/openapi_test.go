@@ -159,7 +159,7 @@ func TestSchemasAreTheGoTypes(t *testing.T) {
 	}
 	for _, v := range []any{
 		Problem{}, SignalsResponse{}, EntityResponse{}, EntitiesResponse{}, ExplainResponse{}, DecisionsResponse{},
-		RulesResponse{}, ReloadRequest{}, StatusResponse{}, HealthResponse{}, WhoamiResponse{},
+		RulesResponse{}, ReloadRequest{}, StatusResponse{}, HealthResponse{}, WhoamiResponse{}, PositionResponse{},
 	} {
 		check(reflect.TypeOf(v))
 	}

@@ -50,6 +50,7 @@ func (s *Server) table() []*route {
 		{method: "GET", path: "/v1/rules", scope: credential.Read, furnished: true, handle: s.getRules},
 		{method: "POST", path: "/v1/rules/reload", scope: credential.Admin, body: true, furnished: true, commits: true, handle: s.reloadRules},
 		{method: "GET", path: "/v1/whoami", scope: anyone, handle: s.whoami},
+		{method: "GET", path: "/v1/position", scope: anyone, furnished: true, handle: s.getPosition},
 		{method: "GET", path: "/v1/status", scope: credential.Read, handle: s.getStatus},
 		{method: "GET", path: "/v1/snapshot", scope: credential.Admin, furnished: true, handle: s.getSnapshot},
 		{method: "GET", path: "/metrics", scope: credential.Read, handle: s.getMetrics},
