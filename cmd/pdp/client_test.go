@@ -41,7 +41,7 @@ func TestACommandSaysNothingWasDoneOnlyWhereThatIsKnown(t *testing.T) {
 		var f *failure
 		if err := cl.decode(got, nil); !errors.As(err, &f) || f.code != exitUnreachable || f.unknown != c.unknown {
 			t.Errorf("%s %d %s: %+v", c.method, c.status, c.body, f)
-		} else if resent := strings.Contains(hintOf(resendable(err, "S-1", true)), "--id S-1"); resent != c.unknown || c.unknown && strings.Contains(f.hint, "Nothing") {
+		} else if resent := strings.Contains(hintOf(resendable(err, "--id S-1", true)), "--id S-1"); resent != c.unknown || c.unknown && strings.Contains(f.hint, "Nothing") {
 			t.Errorf("%s %d %s: %s", c.method, c.status, c.body, f.hint)
 		}
 		server.Close()

@@ -27,6 +27,10 @@ func (a *app) sendSignal(ctx context.Context, f *signalFlags, d draft) error {
 
 // sendDrafts sends signals as one batch: all of them are accepted or none.
 func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts []draft) error {
+	others, err := a.replicas(&f.connection, &f.waitFlags)
+	if err != nil {
+		return err
+	}
 	if f.Actor == "" {
 		f.Actor = defaultActor(a.env)
 	}
@@ -34,7 +38,11 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 	if id == "" {
 		id = newSignalID()
 	}
-	now := time.Now()
+	now, err := f.when()
+	if err != nil {
+		return err
+	}
+	again := fmt.Sprintf("--id %s --time %s", id, now.Format(time.RFC3339Nano))
 	batch := make([]map[string]any, len(drafts))
 	for i := range drafts {
 		own := id
@@ -64,7 +72,10 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 		err = cl.decode(got, &response)
 	}
 	if err != nil {
-		return resendable(err, id, f.ID != "" || len(drafts) == 1)
+		return resendable(err, again, f.ID != "" || len(drafts) == 1)
+	}
+	if len(others.clients) > 0 {
+		return a.awaitOthers(ctx, f, others, drafts, got.body, &response, again)
 	}
 	if f.json() {
 		fmt.Fprintln(a.stdout, strings.TrimSpace(string(got.body)))
@@ -74,13 +85,26 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 	return a.judgeResults(f, drafts, &response)
 }
 
-// resendable adds to an unknown outcome how to make sure of it.
-func resendable(err error, id string, same bool) error {
+// when is the time of the signals: a signal that is sent again is the same one only if it
+// has the same.
+func (f *signalFlags) when() (time.Time, error) {
+	if f.Time == "" {
+		return time.Now().UTC(), nil
+	}
+	at, err := time.Parse(time.RFC3339, f.Time)
+	if err != nil {
+		return at, badInput("--time: want a time such as 2026-11-23T03:04:05Z, not %q", f.Time)
+	}
+	return at.UTC(), nil
+}
+
+// resendable adds to an unknown outcome the flags that make sure of it.
+func resendable(err error, again string, same bool) error {
 	var f *failure
 	if !errors.As(err, &f) || !f.unknown || !same {
 		return err
 	}
-	f.hint += fmt.Sprintf(" Send it again with --id %s: that is safe, and says what became of it.", id)
+	f.hint += fmt.Sprintf(" Send it again with %s: that is safe, and says what became of it.", again)
 	return f
 }
 

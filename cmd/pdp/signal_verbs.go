@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"vigil/authz"
 	"vigil/signals"
@@ -33,10 +34,12 @@ type signalFlags struct {
 	Reason       string `short:"r" help:"Why, for those who will ask." group:"Signal:"`
 	Ticket       string `short:"t" help:"The ticket or incident." group:"Signal:"`
 	Actor        string `help:"Who decided this. By default you." env:"VIGIL_ACTOR" group:"Signal:"`
-	ID           string `name:"id" help:"Id of the signal. Sending it again with the same id is safe." group:"Signal:"`
+	ID           string `name:"id" help:"Id of the signal. Sending it again with the same id and time is safe." group:"Signal:"`
+	Time         string `help:"When it happened (RFC 3339). By default now." group:"Signal:"`
 	Tenant       string `help:"Tenant, where your credential has several." group:"Signal:"`
 	AllowUnknown bool   `help:"Accept that nothing is known of the entity (otherwise exit 3)." group:"Signal:"`
 	Yes          bool   `short:"y" help:"Do not ask for confirmation." group:"Signal:"`
+	waitFlags
 }
 
 // forFlag is for what may end by itself.
@@ -146,6 +149,14 @@ type revokeCmd struct {
 
 func (c *revokeCmd) Run(ctx context.Context, a *app) error {
 	d := draft{kind: signals.TypeRevoke, entities: c.Entities, forGood: true}
+	if c.IssuedBefore == "now" { // the same now, also when it is sent again
+		at, err := c.when()
+		if err != nil {
+			return err
+		}
+		c.Time = at.Format(time.RFC3339Nano)
+		c.IssuedBefore = c.Time
+	}
 	if c.IssuedBefore != "" {
 		at, err := parseTime(c.IssuedBefore)
 		if err != nil {
