@@ -67,7 +67,7 @@ const (
 	newestOfOldMagics = 1
 )
 
-var crc32c = crc32.MakeTable(crc32.Castagnoli)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // readBatches calls each with the batches in raw, the records of an answer to a fetch, in
 // order, without those that end before from. The batch is each's until it returns.
@@ -173,7 +173,7 @@ func openBatch(raw []byte) (*batch, error) {
 		return nil, fmt.Errorf("%w: a batch of %d bytes at offset %d", errCorrupt, len(raw), b.base)
 	}
 	b.sealed = raw[atSealed:]
-	if crc32.Checksum(b.sealed, crc32c) != sum {
+	if crc32.Checksum(b.sealed, castagnoli) != sum {
 		return nil, fmt.Errorf("%w: checksum of the batch at offset %d", errCorrupt, b.base)
 	}
 	b.epoch = int32(binary.BigEndian.Uint32(raw[atEpoch:]))
