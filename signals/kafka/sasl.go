@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +66,9 @@ func (c *conn) authenticate(ctx context.Context, a *Credentials) error {
 	scrams := strings.HasPrefix(m.Name(), "SCRAM-")
 	for range 4 { // PLAIN says one thing, SCRAM two
 		answer, err := c.roundTrip(ctx, &saslauthenticate.Request{AuthBytes: say})
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: the broker closes the connection instead of an answer: %w", errAuthentication, err)
+		}
 		if err != nil {
 			return err
 		}

@@ -74,7 +74,11 @@ func (d *dialer) open(ctx context.Context, c *conn, host string) error {
 		c.stream = secure
 	}
 	c.room = maxGreeting
-	if err := c.learnVersions(ctx); err != nil {
+	err := c.learnVersions(ctx)
+	if err != nil && errors.Is(err, io.EOF) && d.tls == nil {
+		return fmt.Errorf("%w: the broker closes it at once, as one does that wants TLS", err)
+	}
+	if err != nil {
 		return err
 	}
 	if d.sasl != nil {
@@ -226,7 +230,7 @@ func (c *conn) readFrame(room int) ([]byte, error) {
 	var head [8]byte
 	if n, err := io.ReadFull(c.stream, head[:]); err != nil {
 		if n >= 3 && head[0] == 0x15 && head[1] == 3 {
-			return nil, errors.New("the broker answers with a TLS alert: it wants TLS, which is not configured")
+			return nil, errors.New("the broker answers with an alert of TLS: it wants TLS")
 		}
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
