@@ -144,7 +144,7 @@ func (b *batch) handTo(ctx context.Context, each func(*batch) error) error {
 // refuse gives up on all records of the batch.
 func (b *batch) refuse(what string, why error) {
 	b.body, b.count = nil, 0
-	b.refused = fmt.Sprintf("the records of offset %d: %s: %s", b.base, what, why)
+	b.refused = fmt.Sprintf("the record of offset %d %s: %s", b.base, what, why)
 	if b.last > b.base {
 		b.refused = fmt.Sprintf("the records of offsets %d to %d %s: %s", b.base, b.last, what, why)
 	}

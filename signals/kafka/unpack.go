@@ -71,28 +71,51 @@ func unpack(codec int8, packed []byte) (unpacked []byte, err error) {
 		}
 		return readCapped("lz4", r, len(packed))
 	case codecZstd:
-		decoder, err := zstdDecoder()
-		if err != nil {
-			return nil, err
-		}
-		unpacked, err = decoder.DecodeAll(packed, nil)
-		switch {
-		case errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return nil, errUnpacked
-		case err != nil:
-			return nil, fmt.Errorf("zstd: %w", err)
-		}
-		return unpacked, nil
+		return unzstd(packed)
 	}
 	return nil, fmt.Errorf("codec %d is none that is known", codec)
 }
 
-// zstdDecoder is shared: it has no state between calls, and starts no goroutine. It refuses
-// a frame that says that it is too large before it makes room for it.
+// zstdDecoder is shared: it has no state between calls, and starts no goroutine. It writes
+// no more than it is given room for.
 var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(unpackers), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(maxUnpacked))
+		zstd.WithDecoderMaxMemory(maxUnpacked), zstd.WithDecodeAllCapLimit(true))
 })
+
+// unzstd gives the decoder eight times the room each time that it was too little. Left to
+// grow by itself, it would go through several times the bound. Where a frame says how large
+// it gets, that is believed up to the bound.
+func unzstd(packed []byte) ([]byte, error) {
+	const block = 128 << 10 // the largest
+	decoder, err := zstdDecoder()
+	if err != nil {
+		return nil, err
+	}
+	room := max(8*len(packed), block)
+	var head zstd.Header
+	if head.Decode(packed) == nil && head.HasFCS {
+		if head.FrameContentSize > maxUnpacked {
+			return nil, errUnpacked
+		}
+		room = max(int(head.FrameContentSize), 1)
+	}
+	for {
+		room = min(room, maxUnpacked)
+		unpacked, err := decoder.DecodeAll(packed, make([]byte, 0, room))
+		switch {
+		case err == nil:
+			return unpacked, nil
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded) && len(unpacked) < room-block:
+			return nil, fmt.Errorf("zstd: %w", err)
+		// Too little room shows as one of several errors, not more than a block before the
+		// end of it.
+		case room == maxUnpacked:
+			return nil, errUnpacked
+		}
+		room = max(8*room, block)
+	}
+}
 
 // readCapped reads all, if that is not more than may be. Its memory grows with what comes.
 func readCapped(codec string, r io.Reader, packed int) ([]byte, error) {
