@@ -17,6 +17,7 @@ type commands struct {
 	Entity    entityCmd    `cmd:"" help:"Say what is known of agents, users, sessions and the like."`
 	Snapshot  snapshotCmd  `cmd:"" help:"Save posture to a file, or put a saved one into a data folder."`
 	Journal   journalCmd   `cmd:"" help:"Look after the embedded signal log of a stopped engine."`
+	Topics    topicsCmd    `cmd:"" help:"Make and check the Kafka topics that hold the signals."`
 	Letters   lettersCmd   `cmd:"" name:"deadletters" help:"List the records of the signal log that could not be applied, from the files in a data folder."`
 	Token     tokenCmd     `cmd:"" help:"Make credentials for clients."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
