@@ -16,10 +16,14 @@ import (
 	"github.com/segmentio/kafka-go/protocol/produce"
 )
 
-// scripted is a broker that answers each request with what answers has for its kind, after
-// the correlation id, and closes the connection where that has nothing. It returns its
-// address.
-func scripted(t *testing.T, answers map[protocol.ApiKey][]byte) string {
+// script is what a broker says to each kind of request, after the correlation id. Where it
+// has nothing, the broker closes the connection.
+type script map[protocol.ApiKey]func(request []byte) []byte
+
+func always(answer []byte) func([]byte) []byte { return func([]byte) []byte { return answer } }
+
+// scripted returns the address of a broker that follows the script.
+func scripted(t *testing.T, s script) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -39,10 +43,11 @@ func scripted(t *testing.T, answers map[protocol.ApiKey][]byte) string {
 				if err != nil {
 					break
 				}
-				answer, ok := answers[protocol.ApiKey(binary.BigEndian.Uint16(request))]
-				if !ok {
+				say := s[protocol.ApiKey(binary.BigEndian.Uint16(request))]
+				if say == nil {
 					break
 				}
+				answer := say(request)
 				frame := appendInt32(nil, int32(4+len(answer)))
 				frame = append(frame, request[4:8]...)
 				if _, err := c.Write(append(frame, answer...)); err != nil {
@@ -77,21 +82,38 @@ func knows(keys ...protocol.ApiKey) []byte {
 func TestABrokerThatRefusesCredentialsIsQuoted(t *testing.T) {
 	refusal := append([]byte{0, byte(errSASLAuthentication)}, "\x00\x09no \x07entry\x00\x00\x00\x00"...)
 	refusal = appendInt64(refusal, 0)
-	address := scripted(t, map[protocol.ApiKey][]byte{
-		protocol.ApiVersions:      knows(protocol.SaslHandshake, protocol.SaslAuthenticate),
-		protocol.SaslHandshake:    {0, 0, 0, 0, 0, 0},
-		protocol.SaslAuthenticate: refusal,
+	address := scripted(t, script{
+		protocol.ApiVersions:      always(knows(protocol.SaslHandshake, protocol.SaslAuthenticate)),
+		protocol.SaslHandshake:    always(make([]byte, 6)),
+		protocol.SaslAuthenticate: always(refusal),
 	})
 	_, err := newDialer(&Config{SASL: &Credentials{Mechanism: "PLAIN", User: "u", Password: "horse"}}).dial(bounded(t), address)
 	if !errors.Is(err, errAuthentication) || !strings.Contains(err.Error(), `"no entry"`) || strings.Contains(err.Error(), "horse") {
 		t.Errorf("%v", err)
 	}
-	address = scripted(t, map[protocol.ApiKey][]byte{
-		protocol.ApiVersions:   knows(protocol.SaslHandshake, protocol.SaslAuthenticate),
-		protocol.SaslHandshake: append([]byte{0, byte(errUnsupportedMechanism), 0, 0, 0, 1, 0, 11}, "OAUTHBEARER"...),
+	address = scripted(t, script{
+		protocol.ApiVersions:   always(knows(protocol.SaslHandshake, protocol.SaslAuthenticate)),
+		protocol.SaslHandshake: always(append([]byte{0, byte(errUnsupportedMechanism), 0, 0, 0, 1, 0, 11}, "OAUTHBEARER"...)),
 	})
 	_, err = newDialer(&Config{SASL: &Credentials{Mechanism: "PLAIN", User: "u", Password: "horse"}}).dial(bounded(t), address)
 	if !errors.Is(err, errAuthentication) || !strings.Contains(err.Error(), "OAUTHBEARER, not PLAIN") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A server may say how often a client must hash. It must not be an hour's worth.
+func TestABrokerCannotKeepAClientHashing(t *testing.T) {
+	address := scripted(t, script{
+		protocol.ApiVersions:   always(knows(protocol.SaslHandshake, protocol.SaslAuthenticate)),
+		protocol.SaslHandshake: always(make([]byte, 6)),
+		protocol.SaslAuthenticate: func(request []byte) []byte {
+			_, nonce, _ := strings.Cut(string(request), "r=")
+			first := "r=" + nonce + "more,s=QSXCR+Q6sek8bf92,i=2000000000"
+			return appendInt64(append(appendInt32([]byte{0, 0, 0xff, 0xff}, int32(len(first))), first...), 0)
+		},
+	})
+	_, err := newDialer(&Config{SASL: &Credentials{Mechanism: "SCRAM-SHA-256", User: "u", Password: "horse"}}).dial(bounded(t), address)
+	if !errors.Is(err, errAuthentication) || !strings.Contains(err.Error(), "2000000000 iterations") {
 		t.Errorf("%v", err)
 	}
 }
@@ -103,18 +125,18 @@ func TestAnswersThatClaimMoreThanTheyHoldCostNothing(t *testing.T) {
 		"versions": append([]byte{0, 0}, huge...),
 		"nothing":  {},
 	} {
-		address := scripted(t, map[protocol.ApiKey][]byte{protocol.ApiVersions: answer})
+		address := scripted(t, script{protocol.ApiVersions: always(answer)})
 		if _, err := newDialer(&Config{}).dial(bounded(t), address); !errors.Is(err, errMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	varint := []byte{0xff, 0xff, 0xff, 0xff, 0x0f}
-	address := scripted(t, map[protocol.ApiKey][]byte{
-		protocol.ApiVersions: knows(protocol.ListOffsets, protocol.Produce, protocol.Metadata, protocol.Fetch),
-		protocol.ListOffsets: append([]byte{0, 0, 0, 0}, huge...),
-		protocol.Produce:     append([]byte{0, 0, 0, 1, 0, 1, 'a'}, huge...),
-		protocol.Metadata:    slices.Concat([]byte{0, 0, 0, 0, 0}, varint),
-		protocol.Fetch:       slices.Concat([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, varint),
+	address := scripted(t, script{
+		protocol.ApiVersions: always(knows(protocol.ListOffsets, protocol.Produce, protocol.Metadata, protocol.Fetch)),
+		protocol.ListOffsets: always(append([]byte{0, 0, 0, 0}, huge...)),
+		protocol.Produce:     always(append([]byte{0, 0, 0, 1, 0, 1, 'a'}, huge...)),
+		protocol.Metadata:    always(slices.Concat([]byte{0, 0, 0, 0, 0}, varint)),
+		protocol.Fetch:       always(slices.Concat([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, varint)),
 	})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -193,6 +215,9 @@ func TestAnAnswerCutShortAnywhereIsAnError(t *testing.T) {
 	}
 	if at, err := ask(framed(whole, 4+len(whole))); at != 42 || err != nil {
 		t.Fatalf("%d, %v", at, err)
+	}
+	if _, _, err := pipe(t, framed(whole, 4+len(whole))).offset(bounded(t), "log", 8, -1, latest); !errors.Is(err, errMalformed) {
+		t.Errorf("of another partition: %v", err)
 	}
 	all := framed(whole, 4+len(whole))
 	for n := range all {
