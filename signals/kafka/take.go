@@ -1,0 +1,142 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vigil/signals"
+)
+
+const (
+	// deliverAtOnce bounds the entries of one delivery.
+	deliverAtOnce = 1024
+	// maxFetchBytes is the largest single batch that is fetched.
+	maxFetchBytes = maxBatch - 1<<20
+)
+
+// taken is what was read of a fetch and not delivered yet.
+type taken struct {
+	entries []signals.Entry
+	// last is the latest of them, in a batch of an epoch.
+	last  record
+	epoch int32
+	next  int64 // the offset after what was read
+}
+
+// take delivers what a fetch brought. Only what was delivered moves next.
+func (f *follower) take(ctx context.Context, got *fetched) error {
+	f.taken.next = f.next
+	need, err := readBatches(ctx, got.records, f.next, f.takeBatch)
+	if late := f.hand(); late != nil {
+		return late
+	}
+	switch {
+	case errors.Is(err, errCorrupt):
+		if f.corrupt++; f.corrupt >= corruptLimit {
+			return f.wrong(f.next, ErrDamaged, err.Error())
+		}
+		return err
+	case err != nil:
+		return err
+	case need > maxFetchBytes:
+		return f.tooLarge(need)
+	case need > 0:
+		f.maxBytes = max(f.maxBytes, int32(need))
+	}
+	return nil
+}
+
+func (f *follower) tooLarge(need int) error {
+	return f.wrong(f.next, ErrDamaged, fmt.Sprintf("a batch of %d bytes, more than the %d that can be read", need, maxFetchBytes))
+}
+
+// takeBatch reads the records of one batch from next on. Those of a packed batch are
+// delivered before it returns, for their memory is the batch's; others with what comes next
+// in the same fetch, for most batches are small and a delivery has its price.
+func (f *follower) takeBatch(b *batch) error {
+	k := &f.taken
+	if b.base > k.next {
+		return f.wrong(k.next, ErrHole, fmt.Sprintf("the next records are at offset %d", b.base))
+	}
+	switch {
+	case b.control: // it has an offset, and is nobody's
+	case b.refused != "":
+		if err := f.hand(); err != nil {
+			return err
+		}
+		f.l.marks.set(mark{partition: f.number, topic: f.t.id, offset: b.last, epoch: b.epoch, hash: b.hash()})
+		return f.give([]signals.Entry{{
+			Position: signals.Position{Partition: f.number, Offset: b.last}, Input: f.t.input, Refused: b.refused,
+		}}, b.last+1)
+	default:
+		for r := range b.records() {
+			if r.offset < k.next {
+				continue
+			}
+			k.entries = append(k.entries, f.entry(b, &r))
+			k.last, k.epoch, k.next = r, b.epoch, r.offset+1
+			if len(k.entries) == deliverAtOnce {
+				if err := f.hand(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	k.next = max(k.next, b.last+1)
+	if b.codec != 0 {
+		return f.hand()
+	}
+	return nil
+}
+
+// hand delivers what was read. The last of it is remembered before: a snapshot's mark may be
+// of a later record than its position, and never of an earlier one, for then a record between
+// the two could change unnoticed.
+func (f *follower) hand() error {
+	k := &f.taken
+	if len(k.entries) == 0 {
+		f.next = max(f.next, k.next)
+		return nil
+	}
+	f.l.marks.set(mark{partition: f.number, topic: f.t.id, offset: k.last.offset, epoch: k.epoch, hash: k.last.hash()})
+	err := f.give(k.entries, k.next)
+	clear(k.entries) // the room for them must keep no record alive
+	k.entries, k.last = k.entries[:0], record{}
+	return err
+}
+
+// give delivers entries, and moves next past them.
+func (f *follower) give(entries []signals.Entry, next int64) error {
+	if err := f.deliver(entries); err != nil {
+		return errDelivery{err}
+	}
+	f.next, f.taken.next = next, next
+	return nil
+}
+
+// entry makes the entry of a record. What its reader could not take is refused here.
+func (f *follower) entry(b *batch, r *record) signals.Entry {
+	e := signals.Entry{
+		Position: signals.Position{Partition: f.number, Offset: r.offset},
+		Appended: r.appended,
+		Record:   r.value,
+		Input:    f.t.input,
+	}
+	most := signals.MaxRecord
+	if f.t.input != nil {
+		most = signals.MaxSignal
+	}
+	switch {
+	case b.transactional:
+		e.Refused = "it is part of a transaction, and whether that was committed is not followed"
+	case r.noValue:
+		e.Refused = "it has no value"
+	case len(r.value) > most:
+		e.Refused = fmt.Sprintf("it has %d bytes, more than %d", len(r.value), most)
+	}
+	if len(e.Record) > most {
+		e.Record = e.Record[:most:most]
+	}
+	return e
+}
