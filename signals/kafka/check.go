@@ -41,9 +41,9 @@ const (
 	wantMinInsync = 2
 	wantRetention = 7 * 24 * time.Hour
 
-	// leastLogBatch is what replicas append at once at most, leastInputBatch a batch of one
-	// signal with room for a key and headers.
-	leastLogBatch   = 512<<10 + 4<<10
+	// leastLogBatch is a batch of one record of a replica, leastInputBatch one of a signal
+	// with room for a key and headers. Of more, replicas send fewer at once.
+	leastLogBatch   = signals.MaxRecord + 4<<10
 	leastInputBatch = signals.MaxSignal + 4<<10
 	// mostBatch is what a batch may unpack to.
 	mostBatch = maxUnpacked
@@ -72,7 +72,7 @@ func (e *WeakError) Error() string {
 	for i, f := range e.Findings {
 		text[i] = f.String()
 	}
-	return "the topics are weaker than the contract needs: " + strings.Join(text, "; ")
+	return "the topics are weaker than the contract needs:\n" + strings.Join(text, "\n")
 }
 
 // refused gives the findings that were not allowed as an error; nil where there are none.
@@ -97,8 +97,16 @@ func Check(ctx context.Context, cfg Config) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, _, err := c.checkTopics(ctx, &cfg, m)
-	return found, err
+	for {
+		found, _, err := c.checkTopics(ctx, &cfg, m)
+		var code errorCode
+		if !errors.As(err, &code) || !momentary(code) {
+			return found, err
+		}
+		if late := pause(ctx); late != nil {
+			return nil, err
+		}
+	}
 }
 
 // allows reports whether a setting may be weaker than the contract needs.
@@ -155,12 +163,10 @@ func (c *conn) settledMetadata(ctx context.Context, topics []string) (*clusterMe
 // pause lets a cluster do what it is about to do.
 func pause(ctx context.Context) error {
 	const long = 50 * time.Millisecond
-	select {
-	case <-ctx.Done():
+	if !sleep(ctx, long) {
 		return ctx.Err()
-	case <-time.After(long):
-		return nil
 	}
+	return nil
 }
 
 // checkTopics is Check for what a broker has said of the topics. It also gives
@@ -320,16 +326,14 @@ func (ch *checker) retention(s *settings) {
 
 func (ch *checker) size(s *settings) {
 	least := leastInputBatch
-	small := "A signal of the size that is allowed over HTTP cannot be written."
 	if ch.log {
 		least = leastLogBatch
-		small = "Replicas append so much at once: under load pushes are refused."
 	}
 	ch.each(s, weakMaxMessage, configMaxMessage, fmt.Sprintf("%d to %d", least, mostBatch), func(value string) (string, string) {
 		n, err := strconv.Atoi(value)
 		switch {
 		case err != nil || n < least:
-			return value, small
+			return value, "A signal of the size that is allowed over HTTP cannot be written: whoever sends it is refused."
 		case n > mostBatch:
 			return value, "A batch of more than " + strconv.Itoa(mostBatch) + " bytes is a dead letter as a whole, whatever signals are in it."
 		}

@@ -81,7 +81,7 @@ func TestEveryWeakSettingIsFoundAndAllowedByNameAlone(t *testing.T) {
 		"days":                   {3, map[string]string{"retention.ms": "604799999"}, weakRetention, false},
 		"bytes":                  {3, map[string]string{"retention.bytes": "1000000000"}, weakRetention, false},
 		"retention-is-no-number": {3, map[string]string{"retention.ms": "long"}, weakRetention, false},
-		"small":                  {3, map[string]string{"max.message.bytes": "100000"}, weakMaxMessage, false},
+		"small":                  {3, map[string]string{"max.message.bytes": "70000"}, weakMaxMessage, false},
 		"large":                  {3, map[string]string{"max.message.bytes": "16777217"}, weakMaxMessage, false},
 	} {
 		makeTopic(t, c, name, 1, test.replication, test.but)
@@ -125,14 +125,14 @@ func TestEveryWeakSettingIsFoundAndAllowedByNameAlone(t *testing.T) {
 func TestInputsAreHeldToTheSame(t *testing.T) {
 	c := fakeCluster(t, kfake.NumBrokers(3))
 	makeTopic(t, c, "log", 2, 3, nil)
-	makeTopic(t, c, "risk", 1, 3, map[string]string{"min.insync.replicas": "1", "max.message.bytes": "100000"})
+	makeTopic(t, c, "risk", 1, 3, map[string]string{"min.insync.replicas": "1", "max.message.bytes": "70000"})
 	cfg := configOf(c)
 	cfg.Inputs = []Input{{Topic: "risk"}}
 	found, err := Check(bounded(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An input need not take what replicas append to the log at once.
+	// An input need not take what replicas wrap a signal in.
 	if len(found) != 1 || found[0].Topic != "risk" || found[0].Setting != weakMinInsync {
 		t.Errorf("%+v", found)
 	}
@@ -180,6 +180,27 @@ func TestWhatCannotBeReadMustBeAllowedByName(t *testing.T) {
 	}
 	if n := (&settings{code: errTopicAuthorization}).minInsync(); n != 1 {
 		t.Errorf("min.insync.replicas counts as %d, so that fewer replicas would have to confirm a leader", n)
+	}
+}
+
+func TestWhatABrokerDoesNotKnowYetIsAskedAgain(t *testing.T) {
+	c := fakeCluster(t, kfake.NumBrokers(3))
+	makeTopic(t, c, "log", 1, 3, nil)
+	asked := 0 // by one connection, one request after the other
+	c.ControlKey(int16(kmsg.DescribeConfigs), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if asked++; asked > 2 {
+			return nil, nil, false
+		}
+		req := kreq.(*kmsg.DescribeConfigsRequest)
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		of := kmsg.NewDescribeConfigsResponseResource()
+		of.ResourceName, of.ResourceType, of.ErrorCode = "log", kmsg.ConfigResourceTypeTopic, kerr.UnknownTopicOrPartition.Code
+		resp.Resources = append(resp.Resources, of)
+		return resp, nil, true
+	})
+	if found, err := Check(bounded(t), configOf(c)); err != nil || len(found) > 0 || asked != 3 {
+		t.Errorf("%v, %v, asked %d times", found, err, asked)
 	}
 }
 

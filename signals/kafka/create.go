@@ -137,14 +137,14 @@ func (cfg *Config) replication(wanted, brokers int) (int, error) {
 func (cfg *Config) create(ctx context.Context, missing []string, opts CreateOptions, m *clusterMeta) (refused []error, err error) {
 	d := newDialer(cfg)
 	for {
-		left, now, err := createAt(ctx, d, cfg.controller(m), missing, opts, cfg)
-		refused = append(refused, now...)
-		if err != nil || len(left) == 0 {
+		said, err := createAt(ctx, d, cfg.controller(m), missing, opts, cfg)
+		refused = append(refused, said.refused...)
+		if err != nil || len(said.left) == 0 {
 			return refused, err
 		}
-		missing = left
+		missing = said.left
 		if err := pause(ctx); err != nil {
-			return refused, fmt.Errorf("the cluster does not say who makes topics: %w", err)
+			return refused, fmt.Errorf("topic %s was not made: %w: %w", missing[0], said.why, err)
 		}
 		c, err := dialAny(ctx, cfg)
 		if err != nil {
@@ -167,12 +167,18 @@ func (cfg *Config) controller(m *clusterMeta) string {
 	return cfg.Brokers[0]
 }
 
-// createAt asks one broker to make topics. left are those that another one, or the same a
-// little later, may make.
-func createAt(ctx context.Context, d *dialer, address string, topics []string, opts CreateOptions, cfg *Config) (left []string, refused []error, err error) {
+// asked is what a broker said of the topics that it was to make.
+type asked struct {
+	left    []string // another broker, or the same a little later, may make them
+	why     error    // what it said of the last of these
+	refused []error
+}
+
+// createAt asks one broker to make topics.
+func createAt(ctx context.Context, d *dialer, address string, topics []string, opts CreateOptions, cfg *Config) (said asked, err error) {
 	c, err := d.dial(ctx, address)
 	if err != nil {
-		return nil, nil, err
+		return said, err
 	}
 	defer c.close()
 	const patience = requestTimeout / 2
@@ -185,26 +191,26 @@ func createAt(ctx context.Context, d *dialer, address string, topics []string, o
 	}
 	res, err := c.roundTrip(ctx, req)
 	if err != nil {
-		return nil, nil, err
+		return said, err
 	}
 	answer, ok := res.(*createtopics.Response)
 	if !ok || len(answer.Topics) != len(topics) {
-		return nil, nil, fmt.Errorf("%w: of other topics than were to be made", errMalformed)
+		return said, fmt.Errorf("%w: of other topics than were to be made", errMalformed)
 	}
 	for _, t := range answer.Topics {
-		switch code := errorCode(t.ErrorCode); code {
-		case errNone, errTopicExists: // somebody else was faster
-		case errNotController, errRequestTimedOut, errNetworkException, errBrokerNotAvailable, errThrottlingQuota:
-			left = append(left, t.Name)
+		switch code := errorCode(t.ErrorCode); {
+		case code == errNone, code == errTopicExists: // somebody else was faster
+		case momentary(code):
+			said.left, said.why = append(said.left, t.Name), code
 		default:
 			why := code.Error()
 			if t.ErrorMessage != "" {
 				why += fmt.Sprintf(": %q", clip(t.ErrorMessage))
 			}
-			refused = append(refused, &RefusedError{t.Name, why})
+			said.refused = append(said.refused, &RefusedError{t.Name, why})
 		}
 	}
-	return left, refused, nil
+	return said, nil
 }
 
 // settingsFor are those of a topic that is made.

@@ -41,7 +41,7 @@ func (s *settings) minInsync() int {
 }
 
 // settingsOf asks for what the contract depends on, for each topic. A topic that the broker
-// refuses to tell of has a code.
+// refuses to tell of has a code; where it may tell in a moment the error wraps that.
 func (c *conn) settingsOf(ctx context.Context, topics []string) (map[string]*settings, error) {
 	const ofTopic = 2
 	req := &describeconfigs.Request{}
@@ -68,9 +68,23 @@ func (c *conn) settingsOf(ctx context.Context, topics []string) (map[string]*set
 		all[r.ResourceName] = s
 	}
 	for _, topic := range topics {
-		if all[topic] == nil {
+		switch s := all[topic]; {
+		case s == nil:
 			return nil, fmt.Errorf("%w: it leaves out the topic %s", errMalformed, topic)
+		case momentary(s.code):
+			return nil, fmt.Errorf("settings of the topic %s: %w", topic, s.code)
 		}
 	}
 	return all, nil
+}
+
+// momentary reports whether a broker that says so about a topic may say otherwise in a
+// moment.
+func momentary(code errorCode) bool {
+	switch code {
+	case errUnknownServer, errUnknownTopic, errLeaderNotAvailable, errRequestTimedOut, errBrokerNotAvailable,
+		errNetworkException, errNotController, errThrottlingQuota:
+		return true
+	}
+	return false
 }
