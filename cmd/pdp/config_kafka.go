@@ -73,6 +73,10 @@ func topicName(dst *string, v string) error {
 }
 
 func weakSettings(dst *[]string, v string) error {
+	if v == "" { // an empty list
+		*dst = nil
+		return nil
+	}
 	var all []string
 	for word := range strings.SplitSeq(v, ",") {
 		var known string
