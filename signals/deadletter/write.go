@@ -42,6 +42,15 @@ func lineOf(l *signals.DeadLetter) line {
 	}
 }
 
+// Line is what stands in the file for a letter, without the end of the line.
+func Line(l *signals.DeadLetter) ([]byte, error) {
+	text, err := json.Marshal(lineOf(l))
+	if err != nil {
+		return nil, fmt.Errorf("making a line: %w", err)
+	}
+	return text, nil
+}
+
 // longestText bounds each text of a line, in bytes.
 const longestText = 4 << 10
 
