@@ -186,7 +186,7 @@ func TestFramesThatLieAreRefused(t *testing.T) {
 		"negative":        frame(1<<31, 1),
 		"too short":       frame(3, 1),
 		"too long":        frame(4+maxAnswer+1, 1),
-		"another request": frame(10, 2, 0, 0, 0, 0, 0, 0),
+		"another request": frame(14, 2, make([]byte, 10)...),
 	} {
 		_, err := pipe(t, sends).roundTrip(bounded(t), &apiversions.Request{})
 		if !errors.Is(err, errMalformed) || errors.Is(err, errNotSent) {

@@ -23,7 +23,7 @@ import (
 )
 
 func TestAConnectionLearnsWhatABrokerHas(t *testing.T) {
-	cluster := fakeCluster(t, kfake.NumBrokers(3), kfake.ClusterID("here"), kfake.SeedTopics(4, "log"), kfake.SeedTopics(1, "other"))
+	cluster := fakeCluster(t, kfake.NumBrokers(3), kfake.ClusterID("here"), kfake.AllowAutoTopicCreation(), kfake.SeedTopics(4, "log"), kfake.SeedTopics(1, "other"))
 	c := dial(t, Config{}, cluster.ListenAddrs()[0])
 	m, err := c.metadata(bounded(t), []string{"log", "absent"})
 	if err != nil {
