@@ -224,6 +224,12 @@ func TestASessionThatEndsIsSeenBefore(t *testing.T) {
 	if c.ends = time.Now().Add(-time.Second); !c.ending() {
 		t.Error("a session that is over goes on")
 	}
+	cluster := fakeCluster(t, kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "u", "p"),
+		kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "3600000"}))
+	c = dial(t, Config{SASL: &Credentials{Mechanism: "SCRAM-SHA-256", User: "u", Password: "p"}}, cluster.ListenAddrs()[0])
+	if left := time.Until(c.ends); left > 48*time.Minute || left < 40*time.Minute {
+		t.Errorf("of a broker's hour %s are left", left)
+	}
 }
 
 func TestAnEndedContextEndsWhatWaits(t *testing.T) {
