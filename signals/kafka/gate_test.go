@@ -10,6 +10,8 @@ import (
 // gate stands before a broker. It can hold what comes and goes, as a broker does that is
 // stopped; cut connections; or lose answers after the broker has acted.
 type gate struct {
+	address *net.TCPAddr
+
 	mu      sync.Mutex
 	changed chan struct{}
 	held    bool // nothing passes
@@ -18,7 +20,9 @@ type gate struct {
 	conns   map[net.Conn]bool
 }
 
-func newGate() *gate { return &gate{changed: make(chan struct{}), conns: make(map[net.Conn]bool)} }
+func newGate(l net.Listener) *gate {
+	return &gate{address: l.Addr().(*net.TCPAddr), changed: make(chan struct{}), conns: make(map[net.Conn]bool)}
+}
 
 func (g *gate) set(f func()) {
 	g.mu.Lock()

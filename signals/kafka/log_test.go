@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"vigil/authz"
 	"vigil/signals"
@@ -41,7 +43,7 @@ func newWorld(t testing.TB, brokers int, partitions int32) *world {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		g := newGate()
+		g := newGate(l)
 		w.gates = append(w.gates, g)
 		return &gatedListener{l, g}, nil
 	}
@@ -103,6 +105,7 @@ type following struct {
 	mu      sync.Mutex
 	entries map[int32][]signals.Entry
 	failing error
+	hook    func([]signals.Entry)
 }
 
 func follow(t testing.TB, l *Log, from signals.Positions) *following {
@@ -119,6 +122,9 @@ func follow(t testing.TB, l *Log, from signals.Positions) *following {
 func (f *following) deliver(entries []signals.Entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.hook != nil {
+		f.hook(entries)
+	}
 	for _, e := range entries {
 		e.Record = slices.Clone(e.Record) // its memory is the log's
 		f.entries[e.Position.Partition] = append(f.entries[e.Position.Partition], e)
@@ -172,6 +178,18 @@ func (f *following) count() (n int) {
 		n += len(all)
 	}
 	return n
+}
+
+// grow gives a topic more partitions.
+func grow(t testing.TB, cl *kgo.Client, topic string, partitions int32) {
+	t.Helper()
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	of := kmsg.NewCreatePartitionsRequestTopic()
+	of.Topic, of.Count = topic, partitions
+	req.Topics = append(req.Topics, of)
+	if res, err := req.RequestWith(t.Context(), cl); err != nil || res.Topics[0].ErrorCode != 0 {
+		t.Fatal(res, err)
+	}
 }
 
 // eventually waits for a condition.
