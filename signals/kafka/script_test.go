@@ -23,6 +23,7 @@ type history struct {
 type copied struct {
 	start, hw int64 // hw -1 for the end
 	batches   []copiedBatch
+	limit     int       // how many batches an answer brings; 0 for all
 	ends      errorCode // what it answers to where it ends
 	epoch     int32     // the leader's that it knows of; -1 for what the cluster knows
 	leader    int32
@@ -119,9 +120,11 @@ func (h *history) fetch(c *copied, req *kmsg.FetchRequest) kmsg.Response {
 	} else if asked.FetchOffset < c.start || asked.FetchOffset > c.end() {
 		p.ErrorCode = int16(errOffsetOutOfRange)
 	}
+	brought := 0
 	for _, b := range c.batches {
 		last := b.base + int64(len(b.values)) - 1
-		if p.ErrorCode == 0 && last >= asked.FetchOffset && last < hw && last >= c.start {
+		if p.ErrorCode == 0 && last >= asked.FetchOffset && last < hw && last >= c.start && (c.limit == 0 || brought < c.limit) {
+			brought++
 			p.RecordBatches = append(p.RecordBatches, b.encode()...)
 		}
 	}
