@@ -24,7 +24,13 @@ var packers = map[string]struct {
 	pack  func(t testing.TB, plain []byte) []byte
 }{
 	"gzip": {codecGzip, func(t testing.TB, plain []byte) []byte {
-		return through(t, plain, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
+		return through(t, plain, func(w io.Writer) io.WriteCloser {
+			z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		})
 	}},
 	"snappy": {codecSnappy, func(_ testing.TB, plain []byte) []byte { return snappy.Encode(nil, plain) }},
 	"snappy of Java": {codecSnappy, func(_ testing.TB, plain []byte) []byte {
@@ -78,7 +84,7 @@ func through(t testing.TB, plain []byte, open func(io.Writer) io.WriteCloser) []
 
 func TestEveryCodecGivesBackUpToTheBound(t *testing.T) {
 	for name, p := range packers {
-		for _, size := range []int{1, 4095, 4096, 4097, 1 << 20, maxUnpacked - 1, maxUnpacked} {
+		for _, size := range []int{1, 4096, 1 << 20, maxUnpacked} {
 			plain := bytes.Repeat([]byte("0123456789abcde"), size/15+1)[:size]
 			got, err := unpack(p.codec, p.pack(t, plain))
 			if err != nil || !bytes.Equal(got, plain) {
@@ -94,9 +100,12 @@ func TestEveryCodecGivesBackUpToTheBound(t *testing.T) {
 
 // A few KiB that unpack to hundreds of MiB must cost about what the bound allows.
 func TestABombCostsNoMoreThanTheBound(t *testing.T) {
-	plain := make([]byte, 200<<20)
 	for name, p := range packers {
 		t.Run(name, func(t *testing.T) {
+			plain := make([]byte, 64<<20)
+			if p.codec == codecZstd { // of which the packed form is the smallest
+				plain = make([]byte, 200<<20)
+			}
 			packed := p.pack(t, plain)
 			var before, after runtime.MemStats
 			runtime.GC()
@@ -163,7 +172,7 @@ func TestABombInATopicIsOneRefusedBatch(t *testing.T) {
 
 // Millions of empty records fit in a few KiB; reading them keeps none.
 func TestManyRecordsInFewBytesCostTheirBytes(t *testing.T) {
-	const n = 1_500_000
+	const n = 500_000
 	body := make([]byte, 0, maxUnpacked)
 	for i := range n {
 		body = put1{delta: int64(i)}.append(body)
@@ -180,7 +189,7 @@ func TestManyRecordsInFewBytesCostTheirBytes(t *testing.T) {
 		return nil
 	})
 	runtime.ReadMemStats(&after)
-	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; err != nil || count != n || took > 2*maxUnpacked>>20 {
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; err != nil || count != n || took > 12 {
 		t.Errorf("%d records, %d MiB, %v", count, took, err)
 	}
 }
