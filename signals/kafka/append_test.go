@@ -1,0 +1,365 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"vigil/signals"
+)
+
+// answers has produce requests refused with codes, one after the other, and taken when they
+// are used up. It returns how many were seen.
+func (w *world) answers(codes ...errorCode) (seen func() int) {
+	var mu sync.Mutex
+	n := 0
+	w.fake.ControlKey(0, func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.fake.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; n > len(codes) {
+			return nil, nil, false
+		}
+		asked := req.(*kmsg.ProduceRequest)
+		res := req.ResponseKind().(*kmsg.ProduceResponse)
+		t := kmsg.NewProduceResponseTopic()
+		t.Topic = asked.Topics[0].Topic
+		p := kmsg.NewProduceResponseTopicPartition()
+		p.Partition, p.ErrorCode = asked.Topics[0].Partitions[0].Partition, int16(codes[n-1])
+		t.Partitions = append(t.Partitions, p)
+		res.Topics = append(res.Topics, t)
+		return res, nil, true
+	})
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return n
+	}
+}
+
+// written waits until appends are possible, and returns what is there in the end.
+func (w *world) written(partitions int32) (n int64) {
+	for p := range partitions {
+		n += w.fake.PartitionInfo("log", p).HighWatermark
+	}
+	return n
+}
+
+func (l *Log) ready(t *testing.T) {
+	t.Helper()
+	eventually(t, "healthy", func() bool { return l.Health() == nil })
+}
+
+func TestAnAppendSaysWhetherSomethingMayBeWritten(t *testing.T) {
+	many := func(code errorCode) []errorCode { return slices.Repeat([]errorCode{code}, 10000) }
+	tests := []struct {
+		name        string
+		codes       []errorCode
+		ok          bool
+		unavailable bool // else unknown
+	}{
+		{"taken", nil, true, false},
+		{"another leader, then taken", []errorCode{errNotLeader, errNotLeader}, true, false},
+		{"too few replicas, then taken", []errorCode{errNotEnoughReplicas}, true, false},
+		{"too few replicas", many(errNotEnoughReplicas), false, true},
+		{"no leader", many(errNotLeader), false, true},
+		{"not allowed", many(errTopicAuthorization), false, true},
+		{"a record that is too large", many(errMessageTooLarge), false, true},
+		{"not confirmed in time, then taken", []errorCode{errRequestTimedOut}, true, false},
+		{"too few replicas after it was written, then taken", []errorCode{errNotEnoughAfterAppend}, true, false},
+		{"not confirmed in time, then refused", append([]errorCode{errRequestTimedOut}, many(errTopicAuthorization)...), false, false},
+		{"not confirmed in time", many(errRequestTimedOut), false, false},
+		{"an error that says nothing", many(errUnknownServer), false, false},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1, 1)
+			l := w.openLog(w.config())
+			l.ready(t)
+			w.answers(tc.codes...)
+			began := time.Now()
+			at, err := l.Append(bounded(t), bytesOf("x"))
+			switch {
+			case tc.ok != (err == nil), tc.unavailable != errors.Is(err, signals.ErrUnavailable):
+				t.Errorf("%v, %v", at, err)
+			case tc.ok && !slices.Equal(at, []signals.Position{{}}):
+				t.Errorf("%v", at)
+			case tc.unavailable && w.written(1) != 0:
+				t.Error("it is there all the same")
+			}
+			if took := time.Since(began); tc.unavailable && took > 3*time.Second {
+				t.Errorf("it took %s to say that nobody takes it", took)
+			}
+		})
+	}
+}
+
+func TestAnAppendWhoseAnswerIsLostIsUnknownOrThereTwice(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.openLog(w.config())
+	l.ready(t)
+	w.gates[0].loseAnswers()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := l.Append(ctx, bytesOf("a"))
+	if err == nil || errors.Is(err, signals.ErrUnavailable) {
+		t.Fatalf("%v, and it is there %d times", err, w.written(1))
+	}
+	if w.written(1) == 0 {
+		t.Error("the broker has not taken it: the test shows nothing")
+	}
+	w.gates[0].open()
+	l.ready(t)
+	before := w.written(1)
+	// Lost once, and then not: it is there twice, and the position is that of the one that
+	// was confirmed.
+	w.gates[0].loseAnswers()
+	go func() {
+		for w.written(1) == before {
+			time.Sleep(time.Millisecond)
+		}
+		w.gates[0].open()
+	}()
+	at, err := l.Append(bounded(t), bytesOf("b"))
+	if err != nil || len(at) != 1 || at[0].Offset <= before {
+		t.Fatalf("%v, %v; there are %d, and were %d", at, err, w.written(1), before)
+	}
+}
+
+func TestAnAppendGoesToAPartitionThatTakesIt(t *testing.T) {
+	w := newWorld(t, 3, 3)
+	l := w.openLog(w.config())
+	l.ready(t)
+	eventually(t, "all lanes", func() bool {
+		for _, ln := range l.writer.lanes {
+			if ln.ill(time.Now()) != nil {
+				return false
+			}
+		}
+		return len(l.writer.lanes) == 3
+	})
+	stopped := w.fake.LeaderFor("log", 0)
+	w.gates[stopped].hold()
+	began := time.Now()
+	var calls sync.WaitGroup
+	for i := range 50 {
+		calls.Go(func() {
+			at, err := l.Append(bounded(t), bytesOf(fmt.Sprint(i)))
+			if err != nil || w.fake.LeaderFor("log", at[0].Partition) == stopped {
+				t.Error(at, err)
+			}
+		})
+	}
+	calls.Wait()
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestHealthSaysThatNobodyTakesRecordsAndRecovers(t *testing.T) {
+	w := newWorld(t, 3, 2)
+	l := w.openLog(w.config())
+	l.ready(t)
+	for _, g := range w.gates {
+		g.down()
+	}
+	eventually(t, "ill", func() bool { return l.Health() != nil })
+	began := time.Now()
+	if _, err := l.Append(t.Context(), bytesOf("x")); !errors.Is(err, signals.ErrUnavailable) {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	for _, g := range w.gates {
+		g.open()
+	}
+	l.ready(t)
+	if _, err := l.Append(t.Context(), bytesOf("x")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnAppendEndsWithItsContext(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.openLog(w.config())
+	l.ready(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.Append(ended, bytesOf("x")); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	w.gates[0].hold()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	// The first is sent; the second waits behind it, and is taken back.
+	first := make(chan error)
+	go func() {
+		_, err := l.Append(ctx, bytesOf("first"))
+		first <- err
+	}()
+	eventually(t, "sent", func() bool { return l.writer.lanes[0].hangs(time.Now(), 0) })
+	_, err := l.Append(ctx, bytesOf("second"))
+	if !errors.Is(err, signals.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("not sent: %v", err)
+	}
+	if err := <-first; err == nil || errors.Is(err, signals.ErrUnavailable) {
+		t.Errorf("sent: %v", err)
+	}
+}
+
+func TestCallsShareRequests(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.openLog(w.config())
+	l.ready(t)
+	seen := w.answers()
+	const callers, each = 100, 20
+	var calls sync.WaitGroup
+	var mu sync.Mutex
+	places := map[signals.Position]bool{}
+	for c := range callers {
+		calls.Go(func() {
+			for i := range each {
+				at, err := l.Append(bounded(t), bytesOf(fmt.Sprint(c, i, "a"), fmt.Sprint(c, i, "b")))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				for _, p := range at {
+					if places[p] {
+						t.Errorf("%v twice", p)
+					}
+					places[p] = true
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	calls.Wait()
+	if n := w.written(1); n != 2*callers*each {
+		t.Errorf("%d records", n)
+	}
+	if seen() >= callers*each/2 {
+		t.Errorf("%d requests for %d calls", seen(), callers*each)
+	}
+}
+
+func TestALargeCallTakesSeveralRequests(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	w.configs[configMaxMessage] = "700000"
+	l := w.openLog(w.config())
+	l.ready(t)
+	f := follow(t, l, nil)
+	f.wait()
+	var records []string
+	for i := range 60 {
+		records = append(records, fmt.Sprint(i, strings.Repeat("x", 30_000)))
+	}
+	at, err := l.Append(bounded(t), bytesOf(records...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range at {
+		if at[i].Partition != at[0].Partition || at[i].Offset != int64(i) {
+			t.Fatalf("record %d is at %v", i, at[i])
+		}
+	}
+	eventually(t, "delivered", func() bool { return slices.Equal(f.values(at[0].Partition), records) })
+}
+
+// Requests that are smaller than what is sent at once are found by trying.
+func TestATopicOfSmallRequestsTakesWhatFits(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	if err := w.fake.DeleteTopic("log"); err != nil {
+		t.Fatal(err)
+	}
+	w.configs[configMaxMessage] = "2000"
+	w.create("log", 1)
+	l := w.openLog(w.config())
+	l.ready(t)
+	var records []string
+	for i := range 20 {
+		records = append(records, fmt.Sprint(i, strings.Repeat("x", 500)))
+	}
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() {
+			if at, err := l.Append(bounded(t), bytesOf(records...)); err != nil || len(at) != 20 {
+				t.Error(at, err)
+			}
+		})
+	}
+	calls.Wait()
+	if n := w.written(1); n != 160 {
+		t.Errorf("%d records", n)
+	}
+	if _, err := l.Append(t.Context(), bytesOf(strings.Repeat("x", 3000))); !errors.Is(err, signals.ErrUnavailable) || !errors.Is(err, errMessageTooLarge) {
+		t.Error(err)
+	}
+}
+
+func TestWhatWaitsIsBounded(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.openLog(w.config())
+	l.ready(t)
+	w.gates[0].hold()
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls sync.WaitGroup
+	big := strings.Repeat("x", signals.MaxRecord)
+	refused := make(chan error, 1)
+	for range maxQueuedBytes/signals.MaxRecord + 100 {
+		calls.Go(func() {
+			if _, err := l.Append(ctx, bytesOf(big)); errors.Is(err, signals.ErrOverloaded) {
+				select {
+				case refused <- err:
+				default:
+				}
+			}
+		})
+	}
+	if err := <-refused; !errors.Is(err, signals.ErrUnavailable) {
+		t.Error(err)
+	}
+	cancel()
+	calls.Wait()
+	w.gates[0].open()
+	l.ready(t)
+	if _, err := l.Append(t.Context(), bytesOf("x")); err != nil {
+		t.Errorf("the room is not given back: %v", err)
+	}
+}
+
+func TestCloseEndsWhatIsBeingAppended(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.openLog(w.config())
+	l.ready(t)
+	w.gates[0].hold()
+	errs := make(chan error, 20)
+	for range 20 {
+		go func() {
+			_, err := l.Append(context.Background(), bytesOf("x"))
+			errs <- err
+		}()
+	}
+	eventually(t, "sent", func() bool { return l.writer.lanes[0].hangs(time.Now(), 0) })
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 20 {
+		if err := <-errs; err == nil {
+			t.Error("no error")
+		}
+	}
+	if _, err := l.Append(context.Background(), bytesOf("x")); !errors.Is(err, signals.ErrUnavailable) {
+		t.Error(err)
+	}
+}
