@@ -153,10 +153,11 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 		if err != nil {
 			return err
 		}
-		if now := f.l.cfg.Now(); now-seen > authz.Instant(wait+pauseLimit) {
-			// What was asked before a pause is worth no less. But the log may be another now.
-			return errPaused
+		now := f.l.cfg.Now()
+		if now-seen > authz.Instant(wait+pauseLimit) {
+			return errPaused // the log may be another now
 		}
+		seen = now
 		if got.code != errNone {
 			return f.refused(ctx, cn, lead, got.code)
 		}
@@ -184,7 +185,7 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 		if f.next == before && wait > 0 && time.Since(began) < wait/2 && !sleep(ctx, firstPause) {
 			return ctx.Err() // it had nothing for us, and did not wait: it is not asked at full speed
 		}
-		seen, wait = f.l.cfg.Now(), f.l.cfg.Poll
+		wait = f.l.cfg.Poll
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"time"
 )
 
 // gate stands before a broker. It can hold what comes and goes, as a broker does that is
@@ -15,6 +14,9 @@ type gate struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	held    bool // nothing passes
+	answers bool // requests pass, and only so many answers
+	permits int
+	waiting int  // answers that do not pass now
 	lose    bool // answers are lost, with their connections
 	refuse  bool // new connections are closed at once
 	conns   map[net.Conn]bool
@@ -32,8 +34,20 @@ func (g *gate) set(f func()) {
 	g.changed = make(chan struct{})
 }
 
+// permit lets so many answers pass from now on, and no more.
+func (g *gate) permit(n int) { g.set(func() { g.answers, g.permits = true, n }) }
+
+// holds is how many answers wait.
+func (g *gate) holds() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.waiting
+}
+
 func (g *gate) hold() { g.set(func() { g.held = true }) }
-func (g *gate) open() { g.set(func() { g.held, g.lose, g.refuse = false, false, false }) }
+func (g *gate) open() {
+	g.set(func() { g.held, g.answers, g.lose, g.refuse = false, false, false, false })
+}
 
 // loseAnswers has every answer lost from now on.
 func (g *gate) loseAnswers() { g.set(func() { g.lose = true }) }
@@ -58,10 +72,21 @@ func (g *gate) cut() {
 }
 
 // pass waits while the gate is held, or the connection is closed.
-func (g *gate) pass(c *gatedConn) (lose bool) {
+func (g *gate) pass(c *gatedConn, answer bool) (lose bool) {
+	waits := false
 	for {
 		g.mu.Lock()
-		held, lose, changed := g.held, g.lose, g.changed
+		held := g.held
+		if !held && g.answers && answer {
+			if held = g.permits == 0; !held {
+				g.permits--
+			}
+		}
+		if held != waits && answer {
+			waits = held
+			g.waiting += map[bool]int{true: 1, false: -1}[held]
+		}
+		lose, changed := g.lose, g.changed
 		g.mu.Unlock()
 		if !held {
 			return lose
@@ -69,6 +94,11 @@ func (g *gate) pass(c *gatedConn) (lose bool) {
 		select {
 		case <-changed:
 		case <-c.closed:
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if waits {
+				g.waiting--
+			}
 			return false
 		}
 	}
@@ -108,19 +138,17 @@ type gatedConn struct {
 
 func (c *gatedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.g.pass(c)
+	c.g.pass(c, false)
 	return n, err
 }
 
 func (c *gatedConn) Write(p []byte) (int, error) {
-	if c.g.pass(c) {
+	if c.g.pass(c, true) {
 		_ = c.Close()
 		return 0, io.ErrClosedPipe
 	}
 	return c.Conn.Write(p)
 }
-
-func (c *gatedConn) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(t) }
 
 func (c *gatedConn) Close() error {
 	c.once.Do(func() { close(c.closed) })

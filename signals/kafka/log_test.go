@@ -160,6 +160,15 @@ func (f *following) ended() error {
 	}
 }
 
+func (f *following) finished() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // values are those that were delivered of a partition.
 func (f *following) values(number int32) []string {
 	f.mu.Lock()

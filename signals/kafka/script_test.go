@@ -17,6 +17,7 @@ type history struct {
 
 	mu    sync.Mutex
 	nodes map[int32]*copied
+	n     int // requests to fetch, and for where it ends
 }
 
 // copied is one node's copy.
@@ -24,6 +25,8 @@ type copied struct {
 	start, hw int64 // hw -1 for the end
 	batches   []copiedBatch
 	limit     int       // how many batches an answer brings; 0 for all
+	code      errorCode // what it answers to fetches
+	rubbish   bool      // it sends bytes that are no batches
 	ends      errorCode // what it answers to where it ends
 	epoch     int32     // the leader's that it knows of; -1 for what the cluster knows
 	leader    int32
@@ -66,6 +69,13 @@ func (w *world) scripted(topic string, change func(*copied)) *history {
 	return h
 }
 
+// seen is how many requests of a follower came.
+func (h *history) seen() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n
+}
+
 // change changes the copy of one node.
 func (h *history) change(node int32, f func(*copied)) {
 	h.mu.Lock()
@@ -89,9 +99,11 @@ func (h *history) control(req kmsg.Request) (kmsg.Response, error, bool) {
 	c := h.nodes[h.w.fake.CurrentNode()]
 	switch req := req.(type) {
 	case *kmsg.FetchRequest:
+		h.n++
 		res := h.fetch(c, req)
 		return res, nil, res != nil
 	case *kmsg.ListOffsetsRequest:
+		h.n++
 		if len(req.Topics) == 1 && req.Topics[0].Topic == h.topic && req.Topics[0].Partitions[0].Partition == 0 {
 			return h.offsets(c, req), nil, true
 		}
@@ -119,6 +131,12 @@ func (h *history) fetch(c *copied, req *kmsg.FetchRequest) kmsg.Response {
 		p.ErrorCode = int16(errFencedLeaderEpoch)
 	} else if asked.FetchOffset < c.start || asked.FetchOffset > c.end() {
 		p.ErrorCode = int16(errOffsetOutOfRange)
+	}
+	if c.code != errNone {
+		p.ErrorCode = int16(c.code)
+	}
+	if c.rubbish {
+		p.RecordBatches = []byte("what a broker would never send, and long enough to be looked at as a batch")
 	}
 	brought := 0
 	for _, b := range c.batches {

@@ -1,42 +1,107 @@
 package kafka
 
 import (
+	"net"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"vigil/authz"
+	"vigil/signals"
 )
 
-// A process, or all of its brokers, stand still for an hour while a request is under way. The
-// answer that comes after it is worth no more than when it was asked for.
+// A process, or its brokers, stand still while a fetch is under way. Its answer is worth no
+// more than when it was asked for, even if the leader was confirmed since.
 func TestAFetchThatWasSentBeforeASuspensionMakesNothingFresh(t *testing.T) {
+	clock := authz.Instant(1000)
+	l := &Log{cfg: Config{Now: func() authz.Instant { return clock }, Poll: time.Second}, topics: []*topic{{name: "log"}}, progress: map[int32]*progress{}}
+	l.fresh.add(0, 1)
+	l.fresh.begin(clock)
+	l.fresh.follows(0, 0, 5)
+	near, far := net.Pipe()
+	cn := &conn{tcp: near, stream: near, room: maxAnswer, versions: map[protocol.ApiKey]versionRange{protocol.Fetch: {12, 12}}}
+	f := l.newFollower(0, 0, nil)
+	done := make(chan error)
+	go func() { done <- f.fetchAll(bounded(t), cn, &lead{leader: 0, epoch: 5}, promise{asked: clock}) }()
+
+	answer := func(wake authz.Instant) {
+		request, err := readRequest(far)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock += wake
+		res := kmsg.NewPtrFetchResponse()
+		res.Version = 12
+		p := kmsg.NewFetchResponseTopicPartition()
+		of := kmsg.NewFetchResponseTopic()
+		of.Topic, of.Partitions = "log", append(of.Partitions, p)
+		res.Topics = append(res.Topics, of)
+		body := res.AppendTo([]byte{0})
+		frame := append(appendInt32(nil, int32(4+len(body))), request[4:8]...)
+		if _, err := far.Write(append(frame, body...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	confirm := func() { l.fresh.answered(0, map[int32]claim{0: {0, 5, []int32{0}, clock}}) }
+	confirm()
+	answer(7) // asked at 1000
+	suspended := clock
+	answer(authz.Instant(pauseLimit) / 2) // asked at 1007
+	confirm()
+	if _, err := readRequest(far); err != nil { // so that the answer before it was taken
+		t.Fatal(err)
+	}
+	l.fresh.want(t, "what was asked before the pause", suspended)
+	if err := near.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("no error")
+	}
+	_ = far.Close()
+}
+
+// The same for a broker that was asked who leads.
+func TestAQuestionThatWasSentBeforeASuspensionConfirmsNothing(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	l := w.openLog(w.config())
-	f := follow(t, l, nil)
-	f.wait()
-	before := w.now()
-	eventually(t, "fresh", func() bool { return l.FreshAt() >= before })
-	// Requests go out, and their answers are held.
-	w.gates[0].hold()
-	time.Sleep(2 * w.config().Poll)
+	l.ready(t)
+	l.fresh.begin(w.now())
+	l.fresh.follows(0, 0, w.fake.PartitionInfo("log", 0).Epoch)
+	w.gates[0].permit(0)
+	eventually(t, "an answer waits", func() bool { return w.gates[0].holds() == 1 })
 	suspended := w.now()
 	w.skew.Add(int64(time.Hour))
 	woken := w.now()
-	// All that comes now was asked for before, until new questions are answered; and the first
-	// of those are only let through when the view was looked at.
-	l.cluster.mu.Lock() // nobody is asked anew meanwhile
-	w.gates[0].open()
-	time.Sleep(2 * w.config().Poll)
-	if at := l.FreshAt(); at > suspended {
+	l.fresh.reachedAt(0, woken)
+	heard := l.cluster.changes()
+	w.gates[0].permit(1)
+	<-heard
+	if at := l.FreshAt(); at > suspended || at == 0 {
 		t.Errorf("fresh at %s, but nothing was asked after %s", at, suspended)
 	}
-	l.cluster.mu.Unlock()
-	eventually(t, "fresh again", func() bool { return l.FreshAt() >= woken })
-	eventually(t, "the records were looked at anew", func() bool { return w.lines.has(errPaused.Error()) })
-	if !slices.Equal(f.values(0), nil) || f.err != nil {
-		t.Error(f.values(0))
-	}
+	w.gates[0].open()
+	eventually(t, "fresh", func() bool { return l.FreshAt() >= woken })
+}
+
+// After a pause the records are looked at anew, for the log may be another.
+func TestAFollowerThatStoodStillVerifiesItsMark(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	h := w.scripted("log", func(c *copied) { c.add(0, "0", "1") })
+	l := w.openLog(w.config())
+	f := follow(t, l, nil)
+	f.wait()
+	eventually(t, "delivered", func() bool { return f.count() == 2 })
+	w.gates[0].hold()
+	w.skew.Add(int64(time.Hour))
+	h.changeAll(func(c *copied) { c.batches = nil; c.add(0, "0", "other"); c.add(0, "2") })
+	w.gates[0].open()
+	// It may have asked for the next record before; then that is of the other log, and the mark
+	// with it. What matters is that the hour is noticed.
+	eventually(t, "the pause is noticed", func() bool { return w.lines.has(errPaused.Error()) || f.finished() })
 }
 
 // deposed is a follower that can reach broker 0 alone, which does not know that broker 1 has
@@ -104,9 +169,6 @@ func TestAFloodDoesNotStarveTheView(t *testing.T) {
 	l := w.openLog(w.config())
 	f := follow(t, l, nil)
 	// Each answer is overtaken: the end moves on while it is delivered.
-	f.mu.Lock()
-	f.hook = nil
-	f.mu.Unlock()
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
@@ -145,4 +207,49 @@ func TestABrokerThatIsStoppedAgesTheViewAndComesBack(t *testing.T) {
 	}
 	w.gates[leader].open()
 	eventually(t, "fresh again", func() bool { return l.FreshAt() > stuck })
+}
+
+func TestNothingIsFreshBeforeItIsDelivered(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.openLog(w.config())
+	f := follow(t, l, nil)
+	f.wait()
+	inside, leave := make(chan struct{}), make(chan struct{})
+	f.mu.Lock()
+	f.hook = func([]signals.Entry) { inside <- struct{}{}; <-leave }
+	f.mu.Unlock()
+	put(t, client(t, w.fake), "log", 0, "revoked")
+	acknowledged := w.now()
+	<-inside
+	heard := l.cluster.changes()
+	<-heard // the leader is confirmed meanwhile
+	if at := l.FreshAt(); at >= acknowledged {
+		t.Errorf("fresh at %s, but what was acknowledged at %s is not delivered", at, acknowledged)
+	}
+	close(leave)
+	eventually(t, "fresh", func() bool { return l.FreshAt() >= acknowledged })
+}
+
+// However a broker fails, it is not asked again and again without a pause.
+func TestABrokerThatFailsIsNotAskedAtFullSpeed(t *testing.T) {
+	for name, change := range map[string]func(*copied){
+		"refuses":               func(c *copied) { c.code = errUnknownServer },
+		"does not say the end":  func(c *copied) { c.ends = errLeaderNotAvailable },
+		"answers at once":       func(*copied) {},
+		"has more, sends none":  func(c *copied) { c.hw = 10 },
+		"is said to be another": func(c *copied) { c.code = errUnknownTopicID },
+		"sends rubbish":         func(c *copied) { c.rubbish = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1, 1)
+			h := w.scripted("log", change)
+			l := w.openLog(w.config())
+			follow(t, l, nil)
+			time.Sleep(time.Second)
+			if n := h.seen(); n > 80 {
+				t.Errorf("%d requests in a second", n)
+			}
+		})
+	}
 }
