@@ -363,3 +363,31 @@ func TestCloseEndsWhatIsBeingAppended(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A broker that takes its time is waited for, and not taken for one that is away.
+func TestASlowBrokerIsWaitedFor(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	l := w.openLog(w.config())
+	l.ready(t)
+	w.fake.ControlKey(0, func(kmsg.Request) (kmsg.Response, error, bool) {
+		w.fake.KeepControl()
+		w.fake.SleepControl(func() { time.Sleep(2 * hang) })
+		return nil, nil, false
+	})
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			if _, err := l.Append(bounded(t), bytesOf("x")); err != nil {
+				t.Error(err)
+			}
+			if err := l.Health(); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(hang / 10)
+	}
+	calls.Wait()
+	if n := w.written(1); n != 20 {
+		t.Errorf("%d records", n)
+	}
+}

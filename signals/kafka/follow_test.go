@@ -114,9 +114,9 @@ func TestATopicThatIsUnknownForAWhileIsWaitedFor(t *testing.T) {
 	f := follow(t, l, nil)
 	f.wait()
 	// The broker has lost its leader, and then finds it again.
-	h.changeAll(func(c *copied) { c.leader, c.epoch, c.replicas = noLeader, 1, []int32{0} })
+	h.changeAll(func(c *copied) { c.leader, c.epoch, c.replicas = noLeader, 2, []int32{0} })
 	eventually(t, "the partition has no leader", func() bool { lead, _ := l.cluster.leaderNow(0); return lead == nil })
-	h.changeAll(func(c *copied) { c.leader, c.epoch = 0, 2; c.add(2, "1") })
+	h.changeAll(func(c *copied) { c.leader, c.epoch = 0, 3; c.add(3, "1") })
 	eventually(t, "it is read on", func() bool { return slices.Equal(f.values(0), []string{"0", "1"}) })
 }
 
@@ -143,7 +143,7 @@ func TestATruncatedAndRegrownLogIsNoticedByItsMark(t *testing.T) {
 			marks := l.Marks()
 
 			// While it is followed, under another epoch of the leader.
-			h.changeAll(func(c *copied) { tc.change(c); c.leader, c.epoch, c.replicas = 0, 1, []int32{0} })
+			h.changeAll(func(c *copied) { tc.change(c); c.leader, c.epoch, c.replicas = 0, 2, []int32{0} })
 			f.broken(tc.what, "log/0", tc.offset)
 			if f.count() != 3 {
 				t.Errorf("what comes after was delivered: %q", f.values(0))
@@ -182,9 +182,9 @@ func TestALeaderThatIsBehindEndsNothing(t *testing.T) {
 	// A new leader does not say where it ends, for it does not know yet what was acknowledged.
 	h.changeAll(func(c *copied) {
 		c.add(0, "3")
-		c.leader, c.epoch, c.replicas, c.hw, c.ends = 0, 1, []int32{0}, 3, errOffsetNotAvailable
+		c.leader, c.epoch, c.replicas, c.hw, c.ends = 0, 2, []int32{0}, 3, errOffsetNotAvailable
 	})
-	eventually(t, "the new epoch is known", func() bool { lead, _ := l.cluster.leaderNow(0); return lead.epoch == 1 })
+	eventually(t, "the new epoch is known", func() bool { lead, _ := l.cluster.leaderNow(0); return lead.epoch == 2 })
 	stuck := w.now()
 	for n := h.seen(); h.seen() < n+5; { // some more answers
 		time.Sleep(time.Millisecond)

@@ -90,7 +90,7 @@ func (f *follower) run(ctx context.Context) error {
 			return delivery.err
 		case errors.As(err, &partition):
 			return err
-		case lead.over.Err() != nil:
+		case lead.over.Err() != nil, err == errAnew:
 			err = errMoved
 		default:
 			f.progress.errors.Add(1)
@@ -147,6 +147,9 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 	wait := time.Duration(0)
 	seen := first.asked
 	for {
+		if cn.ending() {
+			return errAnew
+		}
 		asked := f.l.cfg.Now() // before the request is written, whenever the answer comes
 		began := time.Now()
 		got, err := cn.fetch(ctx, f.request(lead, f.next, wait))

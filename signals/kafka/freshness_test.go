@@ -39,8 +39,10 @@ func TestALeaderIsConfirmedByEnoughReplicas(t *testing.T) {
 		{"a replica named twice is one", 2, map[int32]claim{1: of(1, 5, 10, 1, 1, 2, 2, 3, 3)}, 0},
 	}
 	for _, tc := range tests {
-		if got := confirmedAt(1, 5, tc.minISR, tc.answers); got != tc.want {
-			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
+		for range 20 { // maps have no order
+			if got := confirmedAt(1, 5, tc.minISR, tc.answers); got != tc.want {
+				t.Fatalf("%s: %d, want %d", tc.name, got, tc.want)
+			}
 		}
 	}
 }
@@ -109,6 +111,16 @@ func TestFreshnessNeverGoesBack(t *testing.T) {
 	f.want(t, "followed anew", 100)
 	f.add(7, 2)
 	f.want(t, "another partition", 100)
+
+	// A leader that was confirmed long ago, as of a late answer.
+	f = fresh(1)
+	f.reachedAt(0, 100)
+	f.confirm(1, 100)
+	f.heard(1, 3, 2, 6, 60)
+	f.heard(1, 1, 2, 6, 110)
+	f.follows(0, 2, 6)
+	f.reachedAt(0, 120)
+	f.want(t, "confirmed at 60", 100)
 }
 
 // What the leader before was found to have says nothing about what the next one took
@@ -134,6 +146,19 @@ func TestABrokerThatDoesNotKnowOfAPartitionConfirmsNothing(t *testing.T) {
 	f.want(t, "they list one partition of two", 0)
 	f.confirm(2, 100)
 	f.want(t, "they list both", 100)
+
+	// Nor where others confirm that partition: those that lead the first may lead a third.
+	f = fresh(2)
+	f.reachedAt(0, 100)
+	f.reachedAt(1, 100)
+	both := map[int32]claim{0: says(1, 5, 100), 1: {1, 5, []int32{4, 5, 6}, 100}}
+	f.confirm(1, 100)
+	f.answered(4, both)
+	f.answered(5, both)
+	f.want(t, "the replicas of partition 0 do not list partition 1", 0)
+	f.answered(1, both)
+	f.answered(2, both)
+	f.want(t, "all list both", 100)
 }
 
 func TestAPartitionThatAppearsHoldsTheViewUntilItIsReadAndConfirmed(t *testing.T) {

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -102,7 +101,7 @@ func (ln *lane) ill(now time.Time) error {
 	if ln.why != nil {
 		return fmt.Errorf("partition %s: %w", ln.w.t.partitionName(ln.partition), ln.why)
 	}
-	if ln.hangsLocked(now, hang) {
+	if ln.hangsLocked(now, hedge) {
 		return fmt.Errorf("partition %s: %w", ln.w.t.partitionName(ln.partition), errHangs)
 	}
 	return nil
@@ -117,6 +116,18 @@ func (ln *lane) hangs(now time.Time, than time.Duration) bool {
 
 func (ln *lane) hangsLocked(now time.Time, than time.Duration) bool {
 	return !ln.since.IsZero() && now.Sub(ln.since) > than
+}
+
+// answered notes that no request is under way. Those who look for a lane look again where
+// one had kept them waiting.
+func (ln *lane) answered() {
+	ln.mu.Lock()
+	late := ln.hangsLocked(time.Now(), hang)
+	ln.since = time.Time{}
+	ln.mu.Unlock()
+	if late {
+		ln.w.change()
+	}
 }
 
 // put has portions sent once, in order. What becomes of each is in it when its done is closed.
@@ -181,7 +192,7 @@ func (ln *lane) run() {
 		}
 		err = guard(func() error { return ln.serve(ctx, lead, address, &pause) })
 		ln.bounce(err, false)
-		if lead.over.Err() != nil {
+		if lead.over.Err() != nil || err == errAnew {
 			continue
 		}
 		ln.w.l.cluster.ask()
@@ -234,7 +245,7 @@ func (ln *lane) serve(ctx context.Context, lead *lead, address string, pause *ba
 			return errMoved
 		}
 		if cn.ending() {
-			return errors.New("the session of the credentials ends")
+			return errAnew
 		}
 		if parts := ln.take(); len(parts) > 0 {
 			if err := ln.send(ctx, cn, parts); err != nil {
@@ -278,9 +289,7 @@ func (ln *lane) send(ctx context.Context, cn *conn, parts []*portion) error {
 	switch {
 	case err != nil:
 	case got.code == errNone:
-		ln.mu.Lock()
-		ln.since = time.Time{}
-		ln.mu.Unlock()
+		ln.answered()
 		at := got.base
 		settle(parts, func(p *portion) {
 			p.base = at
@@ -296,9 +305,7 @@ func (ln *lane) send(ctx context.Context, cn *conn, parts []*portion) error {
 		}
 		return nil
 	case tooLarge(got.code):
-		ln.mu.Lock()
-		ln.since = time.Time{}
-		ln.mu.Unlock()
+		ln.answered()
 		settle(parts, func(p *portion) { p.code = got.code })
 		return nil
 	default:

@@ -63,6 +63,11 @@ func (w *world) create(topic string, partitions int32) {
 	if err := w.fake.CreateTopic(topic, partitions, w.configs); err != nil {
 		w.t.Fatal(err)
 	}
+	for p := range partitions { // the brokers lead them in turn
+		if err := w.fake.MoveTopicPartition(topic, p, p%int32(len(w.gates))); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }
 
 // now is the wall clock, and what a test adds to it.

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// errAnew says that a connection is to be given up for another: the credentials' session ends
+// soon, or the broker has moved. Nothing is wrong.
+var errAnew = errors.New("it is to be reached anew")
+
 // poll asks one broker until ctx ends.
 func (c *cluster) poll(ctx context.Context, id int32, b *broker) {
 	defer c.running.Done()
@@ -17,6 +21,9 @@ func (c *cluster) poll(ctx context.Context, id int32, b *broker) {
 		err := guard(func() error { return c.converse(ctx, id, b, &pause) })
 		if ctx.Err() != nil {
 			return
+		}
+		if err == errAnew {
+			continue
 		}
 		c.mu.Lock()
 		if b.up {
@@ -52,7 +59,7 @@ func (c *cluster) converse(ctx context.Context, id int32, b *broker, pause *back
 		case <-every.C:
 		}
 		if now := c.address(id); now != address || cn.ending() {
-			return errors.New("it is to be reached anew")
+			return errAnew
 		}
 		asked := c.cfg.Now() // before the request is written
 		m, err := c.question(ctx, cn)

@@ -218,9 +218,13 @@ func TestNothingIsFreshBeforeItIsDelivered(t *testing.T) {
 	f.mu.Lock()
 	f.hook = func([]signals.Entry) { inside <- struct{}{}; <-leave }
 	f.mu.Unlock()
-	put(t, client(t, w.fake), "log", 0, "revoked")
-	acknowledged := w.now()
+	cl := client(t, w.fake)
+	put(t, cl, "log", 0, "first")
 	<-inside
+	put(t, cl, "log", 0, "revoked")
+	acknowledged := w.now()
+	leave <- struct{}{}
+	<-inside // with what a request brought that was written after that
 	heard := l.cluster.changes()
 	<-heard // the leader is confirmed meanwhile
 	if at := l.FreshAt(); at >= acknowledged {

@@ -24,10 +24,13 @@ const (
 	findPatience = 700 * time.Millisecond
 	// sendPatience is how long what may have been written is sent again.
 	sendPatience = 5 * time.Second
-	// hang is how long the answer to a request may take before other calls go elsewhere, and
-	// hedge how long before those that it carries are sent elsewhere, too.
+	// hang is how long the answer to a request may take before other calls go elsewhere, if
+	// there is somewhere else, and hedge how long before the partition counts as one that takes
+	// nothing, and what the request carries is sent elsewhere, too.
 	hang  = 300 * time.Millisecond
 	hedge = time.Second
+	// queuePatience is how long a call waits behind a request that hangs.
+	queuePatience = 2 * time.Second
 )
 
 // writer appends to the log's topic. A call's records go to one partition; each partition
@@ -101,18 +104,32 @@ func (w *writer) change() {
 	w.changed = make(chan struct{})
 }
 
-// find gives a lane that can send now, each in its turn, or nil; and what to wait for.
+// find gives a lane that can send now, each in its turn, or nil; and what to wait for. One
+// that waits for an answer longer than others usually do is the last choice.
 func (w *writer) find() (*lane, <-chan struct{}) {
 	w.mu.Lock()
 	lanes, changed := w.lanes, w.changed
 	w.mu.Unlock()
 	first := int(w.turn.Add(1) % max(1, uint32(len(lanes))))
+	now := time.Now()
+	var slow *lane
 	for i := range lanes {
-		if ln := lanes[(first+i)%len(lanes)]; ln.ill(time.Now()) == nil {
+		ln := lanes[(first+i)%len(lanes)]
+		switch {
+		case ln.ill(now) != nil:
+		case ln.hangs(now, hang):
+			slow = ln
+		default:
 			return ln, changed
 		}
 	}
-	return nil, changed
+	return slow, changed
+}
+
+// elsewhere reports whether another lane than ln can send at once.
+func (w *writer) elsewhere(ln *lane) bool {
+	other, _ := w.find()
+	return other != nil && other != ln && !other.hangs(time.Now(), hang)
 }
 
 // health says why no lane can send, or nil.
@@ -304,15 +321,12 @@ func (c *call) await(ctx context.Context, ln *lane, p *portion) error {
 			return ctx.Err()
 		case <-hurry.C:
 			// What still waits behind a request that hangs can go elsewhere. What is in it can,
-			// too, but only if there is somewhere else.
-			if ln.withdraw(p) {
+			// too, but may then be there twice.
+			waited, elsewhere := time.Since(c.began), c.w.elsewhere(ln)
+			if (elsewhere || waited > queuePatience) && ln.withdraw(p) {
 				return errHangs
 			}
-			if time.Since(c.began) > sendPatience {
-				c.unsure = true
-				return errHangs
-			}
-			if other, _ := c.w.find(); other != nil && other != ln && ln.hangs(time.Now(), hedge) {
+			if waited > sendPatience || elsewhere && ln.hangs(time.Now(), hedge) {
 				c.unsure = true
 				return errHangs
 			}
