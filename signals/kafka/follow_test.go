@@ -189,6 +189,9 @@ func TestALeaderThatIsBehindEndsNothing(t *testing.T) {
 	for n := h.seen(); h.seen() < n+5; { // some more answers
 		time.Sleep(time.Millisecond)
 	}
+	for range 3 { // and the leader is confirmed
+		<-l.cluster.changes()
+	}
 	if at := l.FreshAt(); at > stuck {
 		t.Errorf("the view is made fresh at %s by a leader that does not know what was acknowledged", at)
 	}
