@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,9 @@ func (f *feed) WaitFor(ctx context.Context, token string) error {
 func (f *feed) Progress() signals.Progress { return f.applier.Progress() }
 func (f *feed) Health() error              { return f.log.Health() }
 func (f *feed) Kind() string               { return f.kind }
+func (f *feed) PartitionName(partition int32) string {
+	return strconv.Itoa(int(partition))
+}
 func (f *feed) WaitApplied(ctx context.Context, asOf string) error {
 	return f.applier.WaitApplied(ctx, asOf)
 }

@@ -147,6 +147,9 @@ func (a *app) printResults(drafts []draft, r *control.SignalsResponse) {
 	if len(r.Results) > 0 {
 		fmt.Fprintf(a.stdout, "id %s  as of %s\n", printable(r.Results[0].ID), printable(r.AsOf))
 	}
+	if r.Spooled {
+		fmt.Fprintln(a.stdout, "SPOOLED: the log cannot be written now. This is in force on the replica that took it, and on the others when the log can be written again.")
+	}
 }
 
 // standingOf is where an entity stands, and what holds it.

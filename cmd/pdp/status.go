@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 )
 
 type statusCmd struct {
+	Digest bool `help:"Also the digest of the posture, which replicas that have applied the same have in common. It reads all of it."`
 	connection
 	format
 }
@@ -21,7 +23,11 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	var s control.StatusResponse
-	raw, err := cl.get(ctx, "/v1/status", &s)
+	path := "/v1/status"
+	if c.Digest {
+		path += "?digest=1"
+	}
+	raw, err := cl.get(ctx, path, &s)
 	if err != nil {
 		return err
 	}
@@ -58,7 +64,20 @@ func (a *app) printStatus(s *control.StatusResponse) {
 	if s.Feed.Broken != "" {
 		feed += ", BROKEN: " + s.Feed.Broken
 	}
-	rows = append(rows, []string{"signals", feed}, []string{"entities", counts(s.Posture.Entities)}, []string{"cache", s.Cache.Mode + "; " + counts(s.Cache.Lookups)})
+	rows = append(rows, []string{"signals", feed})
+	if len(s.Feed.Positions) > 0 {
+		rows = append(rows, []string{"positions", positionsText(s.Feed.Positions, s.Feed.Lag)})
+	}
+	if s.Feed.DeadLetters > 0 {
+		rows = append(rows, []string{"dead letters", fmt.Sprintf("%d since the start", s.Feed.DeadLetters)})
+	}
+	if s.Feed.Spool != nil {
+		rows = append(rows, []string{"spool", spoolText(s.Feed.Spool)})
+	}
+	if s.Posture.Digest != "" {
+		rows = append(rows, []string{"posture", s.Posture.Digest + " at " + s.Posture.DigestAt})
+	}
+	rows = append(rows, []string{"entities", counts(s.Posture.Entities)}, []string{"cache", s.Cache.Mode + "; " + counts(s.Cache.Lookups)})
 	if s.Cache.Mismatches > 0 {
 		rows = append(rows, []string{"cache", fmt.Sprintf("%d MISMATCHES: a cached decision differed from a fresh one", s.Cache.Mismatches)})
 	}
@@ -66,6 +85,39 @@ func (a *app) printStatus(s *control.StatusResponse) {
 		rows = append(rows, []string{"clock", fmt.Sprintf("%.1f s ahead of the wall clock %s", s.Clock.Ahead, s.Clock.Error)})
 	}
 	table(a.stdout, rows)
+}
+
+// mostPositions is how many partitions are printed one by one.
+const mostPositions = 16
+
+// positionsText prints the next offset of each partition, with what is known to be after it.
+func positionsText(at, lag map[string]int64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(at)) {
+		text := fmt.Sprintf("%s at %d", printable(name), at[name])
+		if lag[name] > 0 {
+			text += fmt.Sprintf(" (%d behind)", lag[name])
+		}
+		if parts = append(parts, text); len(parts) == mostPositions && len(at) > mostPositions {
+			parts = append(parts, fmt.Sprintf("and %d more", len(at)-mostPositions))
+			break
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func spoolText(s *control.SpoolStatus) string {
+	text := fmt.Sprintf("%d waiting, %d forwarded", s.Waiting, s.Forwarded)
+	if s.Waiting > 0 {
+		text = fmt.Sprintf("%d WAITING since %s: in force on this replica alone; %d forwarded", s.Waiting, s.Oldest, s.Forwarded)
+	}
+	if s.LastError != "" {
+		text += "; " + printable(s.LastError)
+	}
+	if s.Health != "ok" {
+		text += "; IT TAKES NOTHING: " + printable(s.Health)
+	}
+	return text
 }
 
 // counts prints numbers by name, in the order of the names.

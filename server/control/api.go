@@ -61,6 +61,10 @@ const (
 type SignalsResponse struct {
 	Results []SignalResult `json:"results"` // in the order of the request
 	AsOf    string         `json:"as_of"`   // fit for the header Vigil-At-Least
+	// Spooled: the log cannot be written now. The signals are durable on the machine of this
+	// replica and in force on it alone until the log can be written again. AsOf does not
+	// cover them.
+	Spooled bool `json:"spooled,omitzero"`
 }
 
 // SignalResult is what one signal did.

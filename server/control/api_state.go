@@ -124,15 +124,33 @@ type FeedStatus struct {
 	Kind string `json:"kind"` // journal or kafka; empty while starting, as are the others
 	Log  string `json:"log"`  // its identity, 32 hex digits
 	AsOf string `json:"as_of,omitzero"`
-	// Positions is the next offset to read, by partition.
+	// Positions is the next offset to read, by the name of the partition: "0" of a journal,
+	// "topic/3" of Kafka.
 	Positions map[string]int64 `json:"positions,omitzero"`
-	CaughtUp  bool             `json:"caught_up"`
-	Age       float64          `json:"age_seconds"`
-	LastAt    string           `json:"last_signal_at,omitzero"`
+	// Lag is how many records a partition was known to hold that are not applied here; those
+	// that lag behind by none are left out.
+	Lag      map[string]int64 `json:"lag,omitzero"`
+	CaughtUp bool             `json:"caught_up"`
+	Age      float64          `json:"age_seconds"`
+	LastAt   string           `json:"last_signal_at,omitzero"`
 	// DeadLetters counts records that could not be applied, since the start.
 	DeadLetters uint64 `json:"dead_letters"`
 	Broken      string `json:"broken,omitzero"` // what stopped the feed
 	Health      string `json:"health"`          // "ok" or what is wrong with the log
+	// Spool is nil where the log is one that this process alone writes.
+	Spool *SpoolStatus `json:"spool,omitzero"`
+}
+
+// SpoolStatus is what was taken while the log could not be written: in force on this replica,
+// and on no other before it is forwarded.
+type SpoolStatus struct {
+	Waiting      int    `json:"waiting"` // records
+	WaitingBytes int64  `json:"waiting_bytes"`
+	Oldest       string `json:"oldest,omitzero"` // when the oldest of them was taken
+	Forwarded    uint64 `json:"forwarded"`       // records, since the start
+	Health       string `json:"health"`          // "ok" or why it takes nothing
+	// LastError is why the last attempt to forward failed, until one succeeds.
+	LastError string `json:"last_error,omitzero"`
 }
 
 // PostureStatus is what is known, in numbers of the whole process, over all tenants.

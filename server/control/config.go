@@ -81,7 +81,7 @@ type Clients interface {
 
 // Parts are the rooms behind the port. They may come later than the port itself, which
 // then answers health and status and nothing else (see Server.Attach). All are required
-// but Snapshot and Journal.
+// but the functions.
 type Parts struct {
 	Intake  Intake
 	Posture Posture
@@ -95,6 +95,12 @@ type Parts struct {
 	Snapshot func(ctx context.Context, w io.Writer) error
 	// Journal counts what the embedded signal log did. Nil: there is none.
 	Journal func() JournalCounts
+	// Kafka counts what the log on Kafka did. Nil: there is none.
+	Kafka func() KafkaCounts
+	// Spool says what waits for the log. Nil: there is none.
+	Spool func() SpoolCounts
+	// DeadLettersSkipped counts those that were not written down. Nil: none are.
+	DeadLettersSkipped func() uint64
 }
 
 // Intake is signals.Intake.
@@ -130,6 +136,8 @@ type Feed interface {
 	Health() error
 	// Kind is "journal" or "kafka".
 	Kind() string
+	// PartitionName names a partition of the log for people.
+	PartitionName(partition int32) string
 }
 
 // Recent is what is asked of recent.Ring.
@@ -200,6 +208,27 @@ type JournalCounts struct {
 	LastSync    time.Duration
 	LongestSync time.Duration
 	Pending     int // records that wait to be durable
+}
+
+// KafkaCounts is how the log on Kafka does. The errors are counted since the start.
+type KafkaCounts struct {
+	Partitions int // that are followed, those of inputs included
+	// Lag is how many records each is known to hold that were not applied, by its name.
+	Lag           map[string]int64
+	Reconnects    uint64
+	FetchErrors   uint64
+	ProduceErrors uint64
+}
+
+// SpoolCounts is how the spool does.
+type SpoolCounts struct {
+	Waiting      int   // records that are in force here and not in the log
+	WaitingBytes int64 // of these
+	Oldest       authz.Instant
+	Forwarded    uint64 // records, since the start
+	Retries      uint64 // attempts that failed, since the start
+	LastError    string // why the last one failed, until one succeeds
+	Health       error  // why it takes nothing, or nil
 }
 
 // DecisionLabel labels a counter of decisions.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -128,7 +129,16 @@ func collectParts(parts *Parts, now authz.Instant, sample func(*family, float64,
 	sample(logHealthy, oneIf(parts.Feed.Health() == nil))
 	sample(deadLetters, float64(progress.DeadLetters))
 	for partition, offset := range progress.Applied {
-		sample(feedPosition, float64(offset), strconv.Itoa(int(partition)))
+		sample(feedPosition, float64(offset), parts.Feed.PartitionName(partition))
+	}
+	if parts.DeadLettersSkipped != nil {
+		sample(deadLettersSkipped, float64(parts.DeadLettersSkipped()))
+	}
+	if parts.Kafka != nil {
+		collectKafka(parts.Kafka(), sample)
+	}
+	if parts.Spool != nil {
+		collectSpool(parts.Spool(), now, sample)
 	}
 
 	known, held := parts.Posture.Len(), parts.Posture.Held()
@@ -154,6 +164,29 @@ func collectParts(parts *Parts, now authz.Instant, sample func(*family, float64,
 
 	sample(recentKept, float64(parts.Recent.Remembered()))
 	sample(recentDropped, float64(parts.Recent.Dropped()))
+}
+
+func collectKafka(k KafkaCounts, sample func(*family, float64, ...string)) {
+	sample(feedPartitions, float64(k.Partitions))
+	for partition, n := range k.Lag {
+		sample(feedLag, float64(n), partition)
+	}
+	sample(kafkaReconnects, float64(k.Reconnects))
+	sample(kafkaFetchErrors, float64(k.FetchErrors))
+	sample(kafkaProduceErrors, float64(k.ProduceErrors))
+}
+
+func collectSpool(s SpoolCounts, now authz.Instant, sample func(*family, float64, ...string)) {
+	sample(spoolWaiting, float64(s.Waiting))
+	sample(spoolWaitingBytes, float64(s.WaitingBytes))
+	oldest := 0.0
+	if s.Oldest != 0 {
+		oldest = time.Duration(max(0, now-s.Oldest)).Seconds()
+	}
+	sample(spoolOldest, oldest)
+	sample(spoolForwarded, float64(s.Forwarded))
+	sample(spoolRetries, float64(s.Retries))
+	sample(spoolHealthy, oneIf(s.Health == nil))
 }
 
 func oneIf(b bool) float64 {
@@ -212,6 +245,21 @@ var (
 	connectionsNow = gauge("vigil_decision_connections", "Open connections to the decision port.")
 	inFlight       = gauge("vigil_decision_in_flight", "Requests for decisions at work.")
 	waiting        = gauge("vigil_decision_waiting", "Of them, those that wait for Vigil-At-Least.")
+
+	deadLettersSkipped = counter("vigil_dead_letters_skipped_total", "Dead letters that were not written down: too many at once, or the disk failed.")
+
+	feedPartitions     = gauge("vigil_feed_partitions", "Partitions that are followed, those of inputs included.")
+	feedLag            = gauge("vigil_feed_lag_records", "Records that a partition was known to hold when it was last asked and that are not applied here.", "partition")
+	kafkaReconnects    = counter("vigil_kafka_reconnects_total", "Connections to brokers that were made anew.")
+	kafkaFetchErrors   = counter("vigil_kafka_fetch_errors_total", "Fetches that failed; each is tried again.")
+	kafkaProduceErrors = counter("vigil_kafka_produce_errors_total", "Attempts to write to the log that failed.")
+
+	spoolWaiting      = gauge("vigil_spool_waiting", "Signals that are in force on this replica and not in the log yet.")
+	spoolWaitingBytes = gauge("vigil_spool_waiting_bytes", "Size of the signals that wait in the spool.")
+	spoolOldest       = gauge("vigil_spool_oldest_seconds", "How long the oldest signal in the spool has waited; 0 for none.")
+	spoolForwarded    = counter("vigil_spool_forwarded_total", "Signals of the spool that the log has taken.")
+	spoolRetries      = counter("vigil_spool_retries_total", "Attempts to forward the spool that failed.")
+	spoolHealthy      = gauge("vigil_spool_healthy", "1 while the spool can take signals.")
 
 	journalSegments    = gauge("vigil_journal_segments", "Files of the signal log.")
 	journalBytes       = gauge("vigil_journal_bytes", "Size of the signal log.")

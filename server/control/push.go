@@ -29,7 +29,7 @@ func (s *Server) pushSignals(c *call) error {
 		return ofPush(err)
 	}
 	now := s.cfg.Now()
-	answer := SignalsResponse{Results: make([]SignalResult, len(receipt.Results)), AsOf: receipt.AsOf}
+	answer := SignalsResponse{Results: make([]SignalResult, len(receipt.Results)), AsOf: receipt.AsOf, Spooled: receipt.Spooled}
 	var strangers []*SignalEntity
 	var keys []authz.Key
 	for i, result := range receipt.Results {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -34,7 +35,7 @@ func (s *Server) getStatus(c *call) error {
 	}
 	if parts := s.parts.Load(); parts != nil {
 		out.Rules = rulesStatus(parts.Rules.State())
-		out.Feed = feedStatus(parts.Feed, now)
+		out.Feed = feedStatus(parts, now)
 		out.Posture.Entities = byKind(parts.Posture.Len())
 		out.Posture.Held = byKind(parts.Posture.Held())
 		out.Cache = cacheStatus(parts)
@@ -64,7 +65,8 @@ func rulesStatus(state RulesState) RulesStatus {
 	return out
 }
 
-func feedStatus(f Feed, now authz.Instant) FeedStatus {
+func feedStatus(parts *Parts, now authz.Instant) FeedStatus {
+	f := parts.Feed
 	progress := f.Progress()
 	out := FeedStatus{
 		Kind: f.Kind(), Log: hex.EncodeToString(progress.Log[:]), AsOf: progress.AsOf,
@@ -72,13 +74,33 @@ func feedStatus(f Feed, now authz.Instant) FeedStatus {
 		LastAt: progress.Last.String(), Health: "ok",
 	}
 	for partition, offset := range progress.Applied {
-		out.Positions[strconv.Itoa(int(partition))] = offset
+		out.Positions[f.PartitionName(partition)] = offset
+	}
+	if parts.Kafka != nil {
+		out.Lag = parts.Kafka().Lag
+		maps.DeleteFunc(out.Lag, func(_ string, n int64) bool { return n == 0 })
+	}
+	if parts.Spool != nil {
+		out.Spool = spoolStatus(parts.Spool())
 	}
 	if progress.Err != nil {
 		out.Broken = progress.Err.Error()
 	}
 	if err := f.Health(); err != nil {
 		out.Health = err.Error()
+	}
+	return out
+}
+
+func spoolStatus(s SpoolCounts) *SpoolStatus {
+	out := &SpoolStatus{
+		Waiting: s.Waiting, WaitingBytes: s.WaitingBytes, Forwarded: s.Forwarded, LastError: s.LastError, Health: "ok",
+	}
+	if s.Oldest != 0 {
+		out.Oldest = s.Oldest.String()
+	}
+	if s.Health != nil {
+		out.Health = s.Health.Error()
 	}
 	return out
 }

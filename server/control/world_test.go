@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,6 +143,7 @@ type feed struct {
 func (f feed) Age(authz.Instant) time.Duration { return 0 }
 func (f feed) Health() error                   { return f.log.Health() }
 func (f feed) Kind() string                    { return "journal" }
+func (f feed) PartitionName(p int32) string    { return strconv.Itoa(int(p)) }
 
 const (
 	soarToken  = "token-of-soar"
