@@ -61,8 +61,10 @@ type rulesConfig struct {
 }
 
 type logConfig struct {
-	Kind  string      // "journal" or "kafka"
-	Kafka kafkaConfig // for kind "kafka" alone
+	Kind string // "journal" or "kafka"
+	// For kind "kafka" alone.
+	Kafka     kafkaConfig
+	Bootstrap bootstrapConfig
 }
 
 type portConfig struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"vigil/rules"
 )
@@ -44,6 +45,9 @@ func (c *configCheckCmd) Run(a *app) error {
 		cfg.Decision.Listen, cfg.Control.Listen, len(cfg.Clients), cfg.DataDir)
 	if cfg.Log.Kind == "kafka" {
 		fmt.Fprintln(a.stdout, "signals:", cfg.Log.Kafka.shown())
+		if from := cfg.Log.Bootstrap.From; len(from) > 0 {
+			fmt.Fprintln(a.stdout, "where the log no longer has its beginning, a snapshot from:", strings.Join(from, ", "))
+		}
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (c *config) checkLog(all *problems) {
 			paths = append(paths, settings[i].path)
 		}
 		for _, path := range paths {
-			if where := c.at[path]; where != "" && strings.HasPrefix(path, "log.kafka.") {
+			if where := c.at[path]; where != "" && strings.HasPrefix(path, "log.") && path != "log.kind" {
 				all.add(where, "%s has no meaning with log.kind: journal; say log.kind: kafka", path)
 			}
 		}
@@ -52,6 +52,13 @@ func (c *config) checkLog(all *problems) {
 			}
 		}
 	}
+	if b := &c.Log.Bootstrap; len(b.From) == 0 {
+		for _, path := range []string{"log.bootstrap_token_file", "log.bootstrap_ca"} {
+			if where := c.at[path]; where != "" {
+				all.add(where, "%s has no meaning without log.bootstrap_from: name the replicas that it is for", path)
+			}
+		}
+	}
 	if k.DeadLetterTopic != "" && k.DeadLetterTopic == k.Topic {
 		all.add(c.where("log.kafka.dead_letter_topic"), "the dead letters would go back into the log: choose another topic")
 	}
@@ -70,7 +77,7 @@ func (l *logConfig) warnings() []string {
 	if l.Kind != "kafka" {
 		return nil
 	}
-	var all []string
+	all := l.Bootstrap.warnings()
 	k := &l.Kafka
 	remote := slices.ContainsFunc(k.Brokers, func(address string) bool { return !loopback(address) })
 	if remote && !k.TLS.Enabled {

@@ -48,6 +48,9 @@ var settings = []setting{
 		c.Log.Kind = v // also a wrong one, of which nothing follows
 		return oneOf(&c.Log.Kind, v, "journal", "kafka")
 	}},
+	{path: "log.bootstrap_from", list: true, option: "bootstrap-from", set: func(c *config, v string) error { return controlURLs(&c.Log.Bootstrap.From, v) }},
+	{path: "log.bootstrap_token_file", file: true, set: func(c *config, v string) error { return words(&c.Log.Bootstrap.TokenFile, v) }},
+	{path: "log.bootstrap_ca", file: true, set: func(c *config, v string) error { return words(&c.Log.Bootstrap.CA, v) }},
 	{path: "log.kafka.brokers", list: true, set: func(c *config, v string) error { return brokers(&c.Log.Kafka.Brokers, v) }},
 	{path: "log.kafka.topic", set: func(c *config, v string) error { return topicName(&c.Log.Kafka.Topic, v) }},
 	{path: "log.kafka.tls.enabled", set: func(c *config, v string) error { return boolean(&c.Log.Kafka.TLS.Enabled, v) }},

@@ -110,6 +110,7 @@ func TestEverySettingReachesTheConfiguration(t *testing.T) {
 func TestEverySettingHasOneMeaningInEveryLayer(t *testing.T) {
 	values := map[string]string{
 		"data_dir": "/d", "rules.dir": "/r", "rules.watch": "true", "rules.require_seal": "true", "log.kind": "kafka",
+		"log.bootstrap_from": "https://a:1,unix:/c.sock", "log.bootstrap_token_file": "/t", "log.bootstrap_ca": "/a",
 		"log.kafka.brokers": "a:1,[::1]:2", "log.kafka.topic": "t", "log.kafka.tls.enabled": "true", "log.kafka.tls.ca": "/a", "log.kafka.tls.cert": "/c",
 		"log.kafka.tls.key": "/k", "log.kafka.sasl.mechanism": "PLAIN", "log.kafka.sasl.user": "u", "log.kafka.sasl.password_file": "/p",
 		"log.kafka.allow_weak": "retention,all", "log.kafka.dead_letter_topic": "d",

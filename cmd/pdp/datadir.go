@@ -18,9 +18,15 @@ const (
 	journalName   = "journal"   // the signal log
 	snapshotsName = "snapshots" // posture, with the positions that it stands for
 	lastGoodName  = "rules"     // the last good bundle
+
+	spoolName       = "spool"           // signals that the log of several replicas has not taken yet
+	forwardedName   = "spool.forwarded" // up to where it has taken them
+	deadLettersName = "deadletters"     // records that could not be applied
 )
 
-var dataNames = []string{lockName, clockName, journalName, snapshotsName, lastGoodName, localTokenName}
+var dataNames = []string{
+	lockName, clockName, journalName, snapshotsName, lastGoodName, localTokenName, spoolName, forwardedName, deadLettersName,
+}
 
 // openDataDir makes a data folder for this user alone, takes its lock, and empties it
 // where that is wanted. The lock ends with Close, and with the process.

@@ -14,9 +14,6 @@ import (
 	"vigil/signals/deadletter"
 )
 
-// deadLettersName is the folder of dead letters in a data folder.
-const deadLettersName = "deadletters"
-
 // lettersCmd reads the files of an engine and not the engine, so that it also answers
 // for one that is stopped.
 type lettersCmd struct {

@@ -308,11 +308,11 @@ func (l *life) stray() {
 			Facet: posture.UnreadableSignal, Source: siem.Source.String(), ID: id, Time: l.now(), Until: authz.Forever,
 		})
 	}
-	at, err := l.n.store.journal.Append(context.Background(), [][]byte{record})
+	at, err := l.n.journal.Append(context.Background(), [][]byte{record})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.newest = signals.FormatAsOf(l.n.store.journal.ID(), signals.Positions{0: at[0].Offset + 1})
+	l.newest = signals.FormatAsOf(l.n.journal.ID(), signals.Positions{0: at[0].Offset + 1})
 	l.appended = max(l.appended, l.now())
 	l.floor = max(l.floor, l.now())
 	l.demanded()

@@ -137,7 +137,7 @@ func (l *life) restart(how int) {
 	if err := l.boot(); err != nil {
 		l.t.Fatalf("it does not start on a disk that is well: %v", err)
 	}
-	l.t.Logf("started, end %d, at %v, wall %v, log to %d, from %v", how, l.now(), l.wall(), l.n.store.journal.Head(), l.n.store.from)
+	l.t.Logf("started, end %d, at %v, wall %v, log to %d, from %v", how, l.now(), l.wall(), l.n.journal.Head(), l.n.store.from)
 	if now := l.now(); now < l.floor {
 		l.t.Fatalf("now is %v after a restart, and was %v at least before", now, l.floor)
 	}

@@ -23,13 +23,17 @@ import (
 	"vigil/server/decision"
 	"vigil/server/recent"
 	"vigil/signals"
+	"vigil/signals/deadletter"
 	"vigil/signals/journal"
+	"vigil/signals/kafka"
+	"vigil/signals/spool"
 )
 
 // node is one running engine: every room, wired.
 //
-// Goroutines: run starts each through n.start, which counts it in n.background; they end
-// with their context, and run waits for them before it closes what they use.
+// Goroutines: run starts each through n.start, which counts it in n.background, or through
+// n.follow, which counts it in n.followers, too; they end with their context, and run waits
+// for them before it closes what they use.
 type node struct {
 	cfg    *config
 	app    *app
@@ -41,6 +45,13 @@ type node struct {
 	feed   *feed
 	store  *storage // the log and the snapshots
 	intake *signals.Intake
+
+	// What the storage stands on, by the kind of the log; nil for what that has not.
+	journal      *journal.Journal
+	kafka        kafkaLog
+	spoolJournal *journal.Journal
+	spool        *spool.Spool
+	letters      *deadletter.File // nil where it cannot be written
 
 	clients  *credential.Registry
 	ring     *recent.Ring
@@ -64,7 +75,10 @@ type node struct {
 	set     *rules.Set
 
 	background sync.WaitGroup
-	failed     chan error // what ends the node before it is told to; room for one
+	followers  sync.WaitGroup // those that use the log
+	failed     chan error     // what ends the node before it is told to; room for one
+	// abandon ends the waiting for a log that a start does. It is set before anything runs; nil for none.
+	abandon context.CancelCauseFunc
 }
 
 // machine is what a node stands on. The zero machine is the one that the process runs on;
@@ -73,6 +87,7 @@ type machine struct {
 	fs      disk.FS                                              // of the clock, the log and the snapshots
 	time    func() (wall authz.Instant, monotonic time.Duration) // of the clock
 	journal journal.Options                                      // its sizes and pauses
+	kafka   func(context.Context, kafka.Config) (kafkaLog, error)
 }
 
 var (
@@ -83,7 +98,7 @@ var (
 func newNode(cfg *config, a *app) *node {
 	n := &node{cfg: cfg, app: a, log: newLogger(&cfg.Logging, a.stderr), failed: make(chan error, 1)}
 	n.ring = recent.NewRing(recent.RingConfig{Record: n.record})
-	n.feed = &feed{kind: cfg.Log.Kind, logger: n.log}
+	n.feed = &feed{kind: cfg.Log.Kind, logger: n.log, refused: n.unfit}
 	n.setReady(errStarting)
 	for _, w := range cfg.warnings() {
 		n.log.Warn(w)
@@ -112,6 +127,10 @@ func (n *node) run(ctx context.Context, hangup <-chan os.Signal, seed, addressFi
 	defer n.background.Wait()
 	defer stopWork()
 
+	starting, abandon := context.WithCancelCause(ctx)
+	defer abandon(nil)
+	n.abandon = abandon
+
 	if err := n.openClock(work); err != nil {
 		return err
 	}
@@ -125,13 +144,13 @@ func (n *node) run(ctx context.Context, hangup <-chan os.Signal, seed, addressFi
 	defer n.closePorts()
 	n.servePorts()
 
-	if err := n.openStorage(); err != nil {
-		return err
+	if err := n.openStorage(starting); err != nil {
+		return n.startEnded(ctx, err)
 	}
 	defer n.closeStorage()
 	following, stopFollowing := context.WithCancel(work)
 	defer stopFollowing()
-	n.start(func() { n.feed.Run(following, n.store.from) })
+	n.followLog(following)
 	if err := n.catchUp(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -170,13 +189,49 @@ func (n *node) start(f func()) {
 	}()
 }
 
+// follow is start for what uses the log.
+func (n *node) follow(f func()) {
+	n.followers.Add(1)
+	n.start(func() {
+		defer n.followers.Done()
+		f()
+	})
+}
+
+// followLog has the log applied from where the storage begins, and what is in the spool.
+func (n *node) followLog(ctx context.Context) {
+	n.follow(func() { n.feed.Run(ctx, n.store.from) })
+	if n.spool != nil {
+		n.follow(func() { n.spool.Run(ctx, n.kafka) })
+	}
+}
+
 // fail ends the node with err, a fault of what runs and not of what was given. Only the
 // first counts.
-func (n *node) fail(err error) {
+func (n *node) fail(err error) { n.end(&failure{code: exitUnreachable, err: err}) }
+
+func (n *node) end(err error) {
 	select {
-	case n.failed <- &failure{code: exitUnreachable, err: err}:
+	case n.failed <- err:
 	default:
 	}
+	if n.abandon != nil {
+		n.abandon(err)
+	}
+}
+
+// startEnded is why a start came to nothing: what ended it, where something did.
+func (n *node) startEnded(ctx context.Context, err error) error {
+	select {
+	case failed := <-n.failed:
+		return failed
+	default:
+	}
+	if ctx.Err() != nil {
+		n.log.Info("stopping", "cause", context.Cause(ctx))
+		return nil
+	}
+	return err
 }
 
 // openClock starts the one clock. The floor is written while work lasts.
@@ -266,6 +321,15 @@ func (n *node) catchUp(ctx context.Context) error {
 	case err := <-n.failed:
 		return err
 	}
+	if n.spool != nil { // what was taken here alone must be in force, too
+		select {
+		case <-n.spool.Applied():
+		case <-ctx.Done():
+			return nil
+		case err := <-n.failed:
+			return err
+		}
+	}
 	p := n.feed.Progress()
 	n.log.Info("caught up", "log", fmt.Sprintf("%x", p.Log), "as_of", p.AsOf, "took", time.Since(begun).Round(time.Millisecond))
 	return nil
@@ -274,18 +338,35 @@ func (n *node) catchUp(ctx context.Context) error {
 // furnish puts the rooms behind the control port.
 func (n *node) furnish() error {
 	var err error
-	n.intake, err = signals.NewIntake(signals.IntakeConfig{
-		Log: n.feed.log, Applier: n.feed.applier, Store: n.posture, Now: n.now, DeclaredClass: n.rules.declares,
-	})
-	if err != nil {
+	if n.intake, err = n.newIntake(n.rules.declares); err != nil {
 		return err
 	}
-	n.control.Attach(control.Parts{
+	parts := control.Parts{
 		Intake: n.intake, Posture: n.posture, Engine: n.engine, CacheMode: n.cfg.Cache,
 		Rules: n.rules, Recent: n.ring, Feed: n.feed, Snapshot: n.store.writeSnapshot,
-		Journal: n.journalCounts,
-	})
+	}
+	if n.journal != nil {
+		parts.Journal = n.journalCounts
+	}
+	if n.kafka != nil {
+		parts.Kafka, parts.Spool = n.kafkaCounts, n.spoolCounts
+	}
+	if n.letters != nil {
+		parts.DeadLettersSkipped = func() uint64 { return n.letters.Stats().Skipped }
+	}
+	n.control.Attach(parts)
 	return nil
+}
+
+// newIntake makes the way in for signals that are pushed.
+func (n *node) newIntake(declares func(class string) bool) (*signals.Intake, error) {
+	cfg := signals.IntakeConfig{
+		Log: n.feed.log, Applier: n.feed.applier, Store: n.posture, Now: n.now, DeclaredClass: declares,
+	}
+	if n.spool != nil { // a nil *Spool in an interface is not nil
+		cfg.Spool = n.spool
+	}
+	return signals.NewIntake(cfg)
 }
 
 // maxSeed bounds the file of a seed, in bytes.
@@ -321,7 +402,11 @@ const stopTime = 15 * time.Second
 // degraded is what strict readiness objects to and what may hit all replicas at once.
 func (n *node) degraded() []string {
 	all := n.feed.wrong()
-	switch s := n.rules.State(); {
+	s := n.rules.State()
+	if s.Bundle != nil {
+		all = append(all, n.feed.tooOld(n.now(), s.Bundle.Profiles)...)
+	}
+	switch {
 	case s.LastGood:
 		all = append(all, "the rules are broken; the last good ones decide")
 	case s.Err != nil:

@@ -175,11 +175,25 @@ func (n *node) decisionCounts() control.DecisionCounts {
 
 // journalCounts is how the log does, in the words of the metrics.
 func (n *node) journalCounts() control.JournalCounts {
-	stats := n.store.journal.Stats()
+	stats := n.journal.Stats()
 	return control.JournalCounts{
 		Segments: stats.Segments, Bytes: stats.Bytes, Failures: stats.Failures,
 		LastSync: stats.LastSync, LongestSync: stats.LongestSync, Pending: stats.PendingRecords,
 	}
+}
+
+// kafkaCounts is how the log on Kafka does, in the words of the metrics.
+func (n *node) kafkaCounts() control.KafkaCounts {
+	stats := n.kafka.Stats()
+	counts := control.KafkaCounts{
+		Partitions: len(stats.Partitions), Lag: map[string]int64{}, ProduceErrors: uint64(stats.ProduceErrors),
+	}
+	for _, p := range stats.Partitions {
+		counts.Lag[p.Name] = p.Lag
+		counts.Reconnects += uint64(p.Reconnects)
+		counts.FetchErrors += uint64(p.FetchErrors)
+	}
+	return counts
 }
 
 // servePorts answers on both ports until they are shut down. A port that ends by itself

@@ -9,7 +9,6 @@ import (
 
 	"vigil/engine"
 	"vigil/rules"
-	"vigil/signals"
 )
 
 // running is a node that was started as serve starts it, but for its ports: the clock, the
@@ -41,17 +40,16 @@ func startNode(cfg *config, on machine, set *rules.Set) (_ *running, err error) 
 		return nil, err
 	}
 	n.use(set)
-	if err := n.openStorage(); err != nil {
-		return nil, err
-	}
-	n.start(func() { n.feed.Run(following, n.store.from) })
 	soon, cancel := context.WithTimeout(work, 5*time.Second)
 	defer cancel()
+	if err := n.openStorage(soon); err != nil {
+		return nil, err
+	}
+	n.followLog(following)
 	if err := errors.Join(n.catchUp(soon), soon.Err()); err != nil {
 		return nil, err
 	}
-	n.intake, err = signals.NewIntake(signals.IntakeConfig{Log: n.feed.log, Applier: n.feed.applier, Store: n.posture, Now: n.now})
-	if err != nil {
+	if n.intake, err = n.newIntake(nil); err != nil {
 		return nil, err
 	}
 	n.setReady(n.clock.Err())
@@ -67,7 +65,9 @@ func (r *running) halt() {
 	r.ending.Do(func() {
 		r.stopFollowing()
 		if r.store != nil {
-			_ = r.store.journal.Close() // the machine may have stopped
+			r.followers.Wait()
+			r.closeLog() // of a machine that may have stopped
+			r.closeLetters()
 		}
 		if r.engine != nil {
 			r.engine.Close()

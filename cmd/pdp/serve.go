@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"vigil/disk"
@@ -15,7 +16,8 @@ import (
 type serveCmd struct {
 	configFile
 	settingFlags
-	AllowWeakLog bool `help:"Accept topics with settings that are weaker than the contract needs, as one broker on one machine has (log.kafka.allow_weak: [all])." group:"For trying things out:"`
+	BootstrapFrom []string `help:"Control ports of other replicas, to take a snapshot from where the log on Kafka no longer has its beginning (log.bootstrap_from). May be repeated." placeholder:"URL,..." group:"Settings (over the environment VIGIL_..., over the file):"`
+	AllowWeakLog  bool     `help:"Accept topics with settings that are weaker than the contract needs, as one broker on one machine has (log.kafka.allow_weak: [all])." group:"For trying things out:"`
 
 	Fresh       bool   `help:"Empty the data folder first. For trying things out." group:"For trying things out:"`
 	Ephemeral   bool   `help:"Use a data folder that is gone afterwards." group:"For trying things out:" xor:"fresh"`
@@ -36,6 +38,9 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	if c.AllowWeakLog {
 		flags["log.kafka.allow_weak"] = "all"
+	}
+	if len(c.BootstrapFrom) > 0 {
+		flags["log.bootstrap_from"] = strings.Join(c.BootstrapFrom, ",")
 	}
 	cfg, err := loadConfig(c.Config, a.env, flags)
 	if err != nil {

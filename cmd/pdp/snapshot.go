@@ -140,7 +140,7 @@ func (c *snapshotLoadCmd) Run(a *app) error {
 		fmt.Fprintln(a.stdout, "set aside, for it is not of this log:", other)
 	}
 	fmt.Fprintf(a.stdout, "loaded: %s: %s\n", path, meta)
-	fmt.Fprintf(a.stdout, "Unless the log in %s is log %s, start a new one behind this snapshot: pdp journal adopt --data-dir %s\n", dir, shortLog(meta.Log), dir)
+	fmt.Fprintf(a.stdout, "With a log on Kafka that is all. With a journal: unless the log in %s is log %s, start a new one behind this snapshot: pdp journal adopt --data-dir %s\n", dir, shortLog(meta.Log), dir)
 	return nil
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // someStorage opens a journal with so many records beside the snapshots of dir.
-func someStorage(t *testing.T, dir string, records int) *storage {
+func someStorage(t *testing.T, dir string, records int) *journalStorage {
 	t.Helper()
 	j, err := journal.Open(filepath.Join(dir, journalName), journal.Options{})
 	must(t, err)
@@ -25,10 +25,10 @@ func someStorage(t *testing.T, dir string, records int) *storage {
 		_, err := j.Append(context.Background(), [][]byte{[]byte("a record")})
 		must(t, err)
 	}
-	return &storage{
-		journal: j, dir: snapshot.Dir{Path: filepath.Join(dir, snapshotsName)}, log: slog.New(slog.DiscardHandler),
-		now: func() authz.Instant { return 0 }, raise: func(authz.Instant) {},
-	}
+	s := newJournalStorage(j)
+	s.dir, s.log = snapshot.Dir{Path: filepath.Join(dir, snapshotsName)}, slog.New(slog.DiscardHandler)
+	s.now, s.raise = func() authz.Instant { return 0 }, func(authz.Instant) {}
+	return s
 }
 
 func TestNoNowIsBeforeTheSnapshotThatWasRead(t *testing.T) {
@@ -51,22 +51,22 @@ func TestALostLogIsNoNewLog(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		records int
-		save    func(t *testing.T, s *storage)
+		save    func(t *testing.T, s *journalStorage)
 		want    string // in the error; "" for a start
 	}{
-		{"nothing yet", 0, func(*testing.T, *storage) {}, ""},
-		{"a whole log, no snapshot", 3, func(*testing.T, *storage) {}, ""},
+		{"nothing yet", 0, func(*testing.T, *journalStorage) {}, ""},
+		{"a whole log, no snapshot", 3, func(*testing.T, *journalStorage) {}, ""},
 		{"an empty log, an unreadable snapshot", 0, damagedSnapshot, "the log was lost"},
 		{"a whole log, an unreadable snapshot", 3, damagedSnapshot, ""},
-		{"an empty log, a snapshot of another", 0, func(t *testing.T, s *storage) {
+		{"an empty log, a snapshot of another", 0, func(t *testing.T, s *journalStorage) {
 			_, err := s.dir.Save(stranger, posture.NewStore())
 			must(t, err)
 		}, "the log was lost"},
-		{"a whole log, a snapshot of another", 3, func(t *testing.T, s *storage) {
+		{"a whole log, a snapshot of another", 3, func(t *testing.T, s *journalStorage) {
 			_, err := s.dir.Save(stranger, posture.NewStore())
 			must(t, err)
 		}, "not the one that the snapshots are of"},
-		{"a whole log, one of another and a bad one of its own", 3, func(t *testing.T, s *storage) {
+		{"a whole log, one of another and a bad one of its own", 3, func(t *testing.T, s *journalStorage) {
 			_, err := s.dir.Save(stranger, posture.NewStore())
 			must(t, err)
 			path, err := s.dir.Save(snapshot.Meta{Log: s.journal.ID(), Positions: signals.Positions{0: 1}, Now: 1}, posture.NewStore())
@@ -89,7 +89,7 @@ func TestALostLogIsNoNewLog(t *testing.T) {
 	}
 }
 
-func damagedSnapshot(t *testing.T, s *storage) {
+func damagedSnapshot(t *testing.T, s *journalStorage) {
 	t.Helper()
 	must(t, os.MkdirAll(s.dir.Path, 0o700))
 	must(t, os.WriteFile(filepath.Join(s.dir.Path, "snapshot-1.vigil"), []byte("damaged"), 0o600))
