@@ -52,6 +52,7 @@ type node struct {
 	spoolJournal *journal.Journal
 	spool        *spool.Spool
 	letters      *deadletter.File // nil where it cannot be written
+	forwarder    *kafka.Forwarder // of dead letters; nil where they go to no topic
 
 	clients  *credential.Registry
 	ring     *recent.Ring
@@ -351,9 +352,7 @@ func (n *node) furnish() error {
 	if n.kafka != nil {
 		parts.Kafka, parts.Spool = n.kafkaCounts, n.spoolCounts
 	}
-	if n.letters != nil {
-		parts.DeadLettersSkipped = func() uint64 { return n.letters.Stats().Skipped }
-	}
+	parts.DeadLetters = n.letterCounts
 	n.control.Attach(parts)
 	return nil
 }

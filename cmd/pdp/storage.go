@@ -15,7 +15,6 @@ import (
 	"vigil/authz"
 	"vigil/posture"
 	"vigil/signals"
-	"vigil/signals/deadletter"
 	"vigil/signals/snapshot"
 )
 
@@ -68,11 +67,9 @@ func (n *node) furnishStorage(s *storage) {
 
 // attach puts what a storage has read in use.
 func (n *node) attach(s *storage) error {
-	cfg := signals.ApplierConfig{Store: s.store, Now: n.now, PartitionName: n.feed.partitionNames, Logger: n.log}
-	if n.letters != nil {
-		cfg.DeadLetter = n.letters.Add
-	}
-	applier, err := signals.NewApplier(cfg)
+	applier, err := signals.NewApplier(signals.ApplierConfig{
+		Store: s.store, Now: n.now, DeadLetter: n.deadLetter, PartitionName: n.feed.partitionNames, Logger: n.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -168,19 +165,6 @@ func collectSeldom() (asBefore func()) {
 // that start several engines, could put back each other's.
 var collector sync.Mutex
 
-// openDeadLetters opens the file of the records that cannot be applied. Without one they
-// are counted all the same, so nothing waits for a disk that cannot be written.
-func (n *node) openDeadLetters() {
-	letters, err := deadletter.Open(deadletter.Config{
-		Dir: filepath.Join(n.cfg.DataDir, deadLettersName), Now: n.now, FS: n.on.fs, Logger: n.log,
-	})
-	if err != nil {
-		n.log.Error("records that cannot be applied will not be written down", "error", err)
-		return
-	}
-	n.letters = letters
-}
-
 // closeStorage takes a last snapshot and closes the log. Nothing is pushed any more, and
 // whoever followed the log was told to end.
 func (n *node) closeStorage() {
@@ -199,15 +183,6 @@ func (n *node) closeLog() {
 	}
 	if n.kafka != nil {
 		n.closeKafka()
-	}
-}
-
-func (n *node) closeLetters() {
-	if n.letters == nil {
-		return
-	}
-	if err := n.letters.Close(); err != nil {
-		n.log.Error("the last dead letters were not written", "error", err)
 	}
 }
 

@@ -75,7 +75,9 @@ func (n *node) openKafka(ctx context.Context) error {
 	s := &kafkaStorage{kafka: log}
 	n.furnishStorage(&s.storage)
 	s.signals, s.marks, s.continues = log, log.Marks, snapshot.Of(log.ID())
-	err = s.restore(ctx, peers)
+	if err = s.restore(ctx, peers); err == nil {
+		err = n.forwardLetters(cfg)
+	}
 	if err == nil {
 		err = n.attach(&s.storage)
 	}

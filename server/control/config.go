@@ -99,8 +99,8 @@ type Parts struct {
 	Kafka func() KafkaCounts
 	// Spool says what waits for the log. Nil: there is none.
 	Spool func() SpoolCounts
-	// DeadLettersSkipped counts those that were not written down. Nil: none are.
-	DeadLettersSkipped func() uint64
+	// DeadLetters counts what became of the records that could not be applied. Nil: nothing.
+	DeadLetters func() DeadLetterCounts
 }
 
 // Intake is signals.Intake.
@@ -218,6 +218,12 @@ type KafkaCounts struct {
 	Reconnects    uint64
 	FetchErrors   uint64
 	ProduceErrors uint64
+}
+
+// DeadLetterCounts is what became of records that could not be applied, since the start.
+type DeadLetterCounts struct {
+	Written, Skipped   uint64 // to the file of this replica, and not: too many at once, or the disk failed
+	Forwarded, Dropped uint64 // to a topic, and not
 }
 
 // SpoolCounts is how the spool does.

@@ -131,8 +131,12 @@ func collectParts(parts *Parts, now authz.Instant, sample func(*family, float64,
 	for partition, offset := range progress.Applied {
 		sample(feedPosition, float64(offset), parts.Feed.PartitionName(partition))
 	}
-	if parts.DeadLettersSkipped != nil {
-		sample(deadLettersSkipped, float64(parts.DeadLettersSkipped()))
+	if parts.DeadLetters != nil {
+		c := parts.DeadLetters()
+		sample(deadLettersWritten, float64(c.Written))
+		sample(deadLettersSkipped, float64(c.Skipped))
+		sample(deadLettersForwarded, float64(c.Forwarded))
+		sample(deadLettersDropped, float64(c.Dropped))
 	}
 	if parts.Kafka != nil {
 		collectKafka(parts.Kafka(), sample)
@@ -246,7 +250,10 @@ var (
 	inFlight       = gauge("vigil_decision_in_flight", "Requests for decisions at work.")
 	waiting        = gauge("vigil_decision_waiting", "Of them, those that wait for Vigil-At-Least.")
 
-	deadLettersSkipped = counter("vigil_dead_letters_skipped_total", "Dead letters that were not written down: too many at once, or the disk failed.")
+	deadLettersWritten   = counter("vigil_dead_letters_written_total", "Dead letters that were written to the file of this replica.")
+	deadLettersSkipped   = counter("vigil_dead_letters_skipped_total", "Dead letters that were not written down: too many at once, or the disk failed.")
+	deadLettersForwarded = counter("vigil_dead_letters_forwarded_total", "Dead letters that were sent to the topic for them.")
+	deadLettersDropped   = counter("vigil_dead_letters_dropped_total", "Dead letters that the topic for them did not take in time.")
 
 	feedPartitions     = gauge("vigil_feed_partitions", "Partitions that are followed, those of inputs included.")
 	feedLag            = gauge("vigil_feed_lag_records", "Records that a partition was known to hold when it was last asked and that are not applied here.", "partition")

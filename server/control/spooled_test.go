@@ -42,7 +42,9 @@ func TestStatusAndMetricsShowTheLogOnKafka(t *testing.T) {
 		p.Spool = func() SpoolCounts {
 			return SpoolCounts{Waiting: 2, WaitingBytes: 300, Oldest: start.Add(-time.Minute), Forwarded: 9, Retries: 8, LastError: "no broker", Health: errors.New("full")}
 		}
-		p.DeadLettersSkipped = func() uint64 { return 1204 }
+		p.DeadLetters = func() DeadLetterCounts {
+			return DeadLetterCounts{Written: 3, Skipped: 1204, Forwarded: 2, Dropped: 1}
+		}
 	})
 	with.push(soarToken, signal("revoke", "session:a", ""))
 	var s StatusResponse
@@ -57,7 +59,8 @@ func TestStatusAndMetricsShowTheLogOnKafka(t *testing.T) {
 		`vigil_feed_position{partition="log/0"} 1`,
 		`vigil_kafka_reconnects_total 4`, `vigil_kafka_fetch_errors_total 5`, `vigil_kafka_produce_errors_total 6`,
 		`vigil_spool_waiting 2`, `vigil_spool_waiting_bytes 300`, `vigil_spool_oldest_seconds 60`, `vigil_spool_forwarded_total 9`,
-		`vigil_spool_retries_total 8`, `vigil_spool_healthy 0`, `vigil_dead_letters_skipped_total 1204`,
+		`vigil_spool_retries_total 8`, `vigil_spool_healthy 0`, `vigil_dead_letters_skipped_total 1204`, `vigil_dead_letters_written_total 3`,
+		`vigil_dead_letters_forwarded_total 2`, `vigil_dead_letters_dropped_total 1`,
 	} {
 		if !strings.Contains(metrics, line+"\n") {
 			t.Errorf("no %s", line)
