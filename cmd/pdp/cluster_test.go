@@ -29,6 +29,7 @@ type cluster struct {
 	away     bool          // nobody answers
 	deaf     bool          // nothing can be appended, and all can be read
 	silent   bool          // what is asked is answered when it is no more
+	lossy    bool          // what is appended is, and nobody hears of it
 	appended chan struct{} // closed and replaced when anything changes
 }
 
@@ -130,7 +131,9 @@ func (l *clusterLog) Append(_ context.Context, records [][]byte) ([]signals.Posi
 		if l.away || l.deaf {
 			return
 		}
-		err = nil
+		if err = nil; l.lossy {
+			err = errors.New("no answer came")
+		}
 		partition := l.next % int32(len(l.parts))
 		l.next++
 		p := l.parts[partition]
