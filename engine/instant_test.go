@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -188,4 +189,42 @@ func TestReloadsBesideDecisions(t *testing.T) {
 	}
 	done.Store(true)
 	group.Wait()
+}
+
+// TestACachedDecisionAsksHowOldTheViewIs, each time and in batches too: an answer is no
+// fresher for being kept.
+func TestACachedDecisionAsksHowOldTheViewIs(t *testing.T) {
+	var asked, age atomic.Int64
+	clock := newHand()
+	e := newEngine(t, Config{Now: clock.Now, FeedAge: func(authz.Instant) time.Duration {
+		asked.Add(1)
+		return time.Duration(age.Load())
+	}})
+	_, set := load(t, ruleSets[0]) // max_feed_age: 30s
+	store := posture.NewStore()
+	e.Use(set, store)
+	store.Apply(start, change(agentKey("a0"), register(start, "default")))
+	warm(t, e, 1)
+	req, p := lookRequest("a0", "s")
+	ask := func(batch bool) authz.Answer {
+		if batch {
+			return e.DecideBatch(anyone, []Item{{req, p}}, nil, nil)[0]
+		}
+		return e.Decide(anyone, req, p)
+	}
+	for _, batch := range []bool{false, true} {
+		age.Store(int64(30 * time.Second))
+		before := asked.Load()
+		if a := ask(batch); a.Effect != authz.Allow || a.Cache != authz.Hit || asked.Load() != before+1 {
+			t.Errorf("batch %v, at the bound: %v %v, asked %d times", batch, a.Effect, a.Cache, asked.Load()-before)
+		}
+		age.Add(1)
+		if a := ask(batch); a.Effect == authz.Allow || a.Class != authz.ClassStale || !strings.Contains(a.ReasonAdmin, "30s old") {
+			t.Errorf("batch %v, beyond it: %v %v %s", batch, a.Effect, a.Class, a.ReasonAdmin)
+		}
+		age.Store(0)
+		if a := ask(batch); a.Effect != authz.Allow || a.Cache != authz.Hit {
+			t.Errorf("batch %v, fresh again: %v %v", batch, a.Effect, a.Cache)
+		}
+	}
 }

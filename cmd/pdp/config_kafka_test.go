@@ -158,6 +158,10 @@ func TestWhatIsWrongWithTheKafkaSectionIsSaidWithItsPlace(t *testing.T) {
 		{"two grants that never end", may("{types: [risk], kinds: [agent]}, {types: [taint], kinds: [agent]}"), `this grant and the one at`},
 		{"two grants that meet for an hour", may("{types: [risk], kinds: [agent], until: 2026-01-02T01:00:00Z}, {types: [taint], kinds: [agent], from: 2026-01-02T00:00:00Z}"), `this grant and the one at`},
 		{"one within another", may("{types: [risk], kinds: [agent], from: 2026-01-01T00:00:00Z, until: 2026-01-09T00:00:00Z}, {types: [taint], kinds: [agent], from: 2026-01-02T00:00:00Z, until: 2026-01-03T00:00:00Z}"), `this grant and the one at`},
+		{"a peer for the journal", "vigil: 1\nlog: {bootstrap_from: [\"https://a:1\"]}", `:2:23: log.bootstrap_from has no meaning with log.kind: journal`},
+		{"a peer that is no URL", "vigil: 1\nlog: {kind: kafka, bootstrap_from: [\"a:1\"]}", `want control ports as https://host:port, http://host:port or unix:/path, not "a:1"`},
+		{"a peer with a password", "vigil: 1\nlog: {kind: kafka, bootstrap_from: [\"https://u:p@a:1\"]}", `want control ports as`},
+		{"a token for no peer", "vigil: 1\nlog: {kind: kafka, bootstrap_token_file: t, kafka: {topic: t, brokers: [\"a:1\"]}}", `log.bootstrap_token_file has no meaning without log.bootstrap_from`},
 		{"no tenant", input("tenants: [], may: [{types: [risk], kinds: [agent]}]"), `want at least one tenant`},
 	} {
 		_, err := load(t, c.yaml+"\n", nil, nil)
@@ -174,6 +178,18 @@ func TestTheKafkaSettingsComeFromEveryLayer(t *testing.T) {
 	c, err := load(t, "vigil: 1\nrules: {dir: r}\n", environment{"VIGIL_LOG_KAFKA_BROKERS=a:1, b:2", "VIGIL_LOG_KIND=kafka"}, map[string]string{"log.kafka.topic": "t"})
 	if err != nil || c.Log.Kafka.Topic != "t" || !reflect.DeepEqual(c.Log.Kafka.Brokers, []string{"a:1", "b:2"}) {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestAPeerInTheClearIsWarnedOf: whoever is on the way gets a token of an administrator.
+func TestAPeerInTheClearIsWarnedOf(t *testing.T) {
+	for address, warned := range map[string]bool{
+		"http://far.example:7071": true, "https://far.example:7071": false, "http://127.0.0.1:7071": false, "unix:/run/v.sock": false,
+	} {
+		b := bootstrapConfig{From: []string{address}}
+		if got := b.warnings(); (len(got) == 1) != warned {
+			t.Errorf("%s: %v", address, got)
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -166,5 +168,34 @@ func TestASilentPeerIsGivenUp(t *testing.T) {
 	time.AfterFunc(20*time.Millisecond, cancel)
 	if err := s.restore(ctx, p); err == nil {
 		t.Error("a start that was told to end goes on")
+	}
+}
+
+// TestAPeerIsTrustedOverTLSByTheCertificatesThatAreNamed, and by no others.
+func TestAPeerIsTrustedOverTLSByTheCertificatesThatAreNamed(t *testing.T) {
+	good := snapshotOf(t, signals.LogID{1}, signals.Positions{0: 50})
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(good) }))
+	t.Cleanup(server.Close)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	other, _ := certificateFiles(t)
+	dir := folderWith(t, map[string]string{
+		"good.pem":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})),
+		"other.pem": other,
+	})
+	for name, fits := range map[string]bool{"good.pem": true, "other.pem": false} {
+		n := &node{
+			cfg: &config{Log: logConfig{Bootstrap: bootstrapConfig{From: []string{server.URL}, CA: filepath.Join(dir, name)}}},
+			app: &app{stderr: io.Discard}, log: slog.New(slog.DiscardHandler),
+		}
+		p, err := n.peers()
+		must(t, err)
+		p.patience = 0
+		if err := sharedStorage(t, t.TempDir(), 42).restore(context.Background(), p); (err == nil) != fits {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	n := &node{cfg: &config{Log: logConfig{Bootstrap: bootstrapConfig{From: []string{server.URL}, CA: "/nowhere.pem"}}}, app: &app{stderr: io.Discard}}
+	if _, err := n.peers(); err == nil || !strings.Contains(err.Error(), "/nowhere.pem") {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }
