@@ -85,11 +85,9 @@ func (e *Engine) gatherBatch(b *basis, batch []pending) (now authz.Instant, feed
 		it := &batch[i]
 		it.entry, it.looked = e.look(it.inquiry)
 	}
-	now = e.cfg.Now()
 	for range 3 {
 		for i := range batch {
 			if it := &batch[i]; it.gathers(e.cfg.Cache) {
-				it.inquiry.now = now
 				it.inquiry.read()
 			}
 		}

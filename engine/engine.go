@@ -123,41 +123,41 @@ func (e *Engine) Close() {
 // every record again (see gather). The basis is looked at last, so the rules were the
 // engine's at now, too. As-of is loaded before anything else, so that no answer claims a
 // position that it may not have seen.
-func (e *Engine) Decide(caller *authz.Caller, req *authz.Request, p *authz.Principal) authz.Answer {
-	for {
-		if answer, ok := e.decide(caller, req, p); ok {
-			return answer
-		}
+func (e *Engine) Decide(caller *authz.Caller, req *authz.Request, p *authz.Principal) (answer authz.Answer) {
+	for !e.decide(caller, req, p, &answer) {
 	}
+	return answer
 }
 
 // decide is one try of Decide. It reports false where rules or posture were replaced
 // under it.
-func (e *Engine) decide(caller *authz.Caller, req *authz.Request, p *authz.Principal) (authz.Answer, bool) {
+func (e *Engine) decide(caller *authz.Caller, req *authz.Request, p *authz.Principal, answer *authz.Answer) bool {
 	b := e.basis.Load()
 	asOf := b.posture.AsOf()
 	q := e.inquire(b, caller, req, p)
 	defer e.release(q)
 
 	entry, looked := e.look(q)
-	now := e.cfg.Now()
 	if looked == authz.Hit {
-		looked = e.check(q, entry, now, e.feedAge(now))
+		q.now = e.cfg.Now()
+		looked = e.check(q, entry, q.now, e.feedAge(q.now))
 	}
 	q.lookups.by[looked].Add(1)
 	if looked == authz.Hit && e.cfg.Cache != CacheVerify {
-		return authz.Answer{Decision: entry.Value.decision, Memo: &entry.Value.memo, AsOf: asOf, At: now, Expires: p.Ends(), Cache: authz.Hit}, true
+		*answer = authz.Answer{Decision: entry.Value.decision, Memo: &entry.Value.memo, AsOf: asOf, At: q.now, Expires: p.Ends(), Cache: authz.Hit}
+		return true
 	}
 	q.gather(e.cfg.Now)
 	if e.basis.Load() != b {
-		return authz.Answer{}, false
+		return false
 	}
 	q.feedAge = e.feedAge(q.now)
 	decision := e.conclude(q, looked)
 	if looked == authz.Hit {
 		e.verify(q, entry, decision)
 	}
-	return authz.Answer{Decision: decision, AsOf: asOf, At: q.now, Expires: p.Ends(), Cache: looked}, true
+	*answer = authz.Answer{Decision: decision, AsOf: asOf, At: q.now, Expires: p.Ends(), Cache: looked}
+	return true
 }
 
 // look finds the entry that may answer q. It is Bypass for requests whose answer is

@@ -74,7 +74,7 @@ func (q *inquiry) explain() Explanation {
 			continue // without a class there is nothing that it could demand
 		}
 		s := gates[i].check(q)
-		trace := GateTrace{Gate: gates[i].name, OK: s.code == ""}
+		trace := GateTrace{Gate: gates[i].name, OK: s == nil}
 		if !trace.OK {
 			stopped = true
 			trace.Entity = authz.Ref{Kind: s.entity.Kind, ID: strings.Clone(s.entity.ID)}

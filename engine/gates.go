@@ -17,7 +17,7 @@ import (
 // q.profile is set, which the gates by profile need.
 type gate struct {
 	name      string
-	check     func(*inquiry) stop
+	check     func(*inquiry) *stop // nil lets pass
 	byProfile bool
 }
 
@@ -37,7 +37,7 @@ var gates = [...]gate{
 	{name: "freshness", check: (*inquiry).fresh, byProfile: true},
 }
 
-// stop says why a gate stopped; a stop without a code lets pass.
+// stop says why a gate stopped.
 type stop struct {
 	code   authz.Code
 	entity authz.Ref
@@ -45,33 +45,33 @@ type stop struct {
 	reason string // for operators
 }
 
-func (q *inquiry) agentNamed() stop {
+func (q *inquiry) agentNamed() *stop {
 	p := q.principal
 	switch {
 	case p.Problem == authz.CouldNotEvaluate:
-		return stop{code: p.Problem, input: p.Input, reason: "the claim " + p.Input + " could not be read"}
+		return &stop{code: p.Problem, input: p.Input, reason: "the claim " + p.Input + " could not be read"}
 	case p.Problem != "":
-		return stop{code: p.Problem, input: p.Input, reason: "see the claim " + p.Input}
+		return &stop{code: p.Problem, input: p.Input, reason: "see the claim " + p.Input}
 	case p.Agent != "":
-		return stop{}
+		return nil
 	}
 	if q.mayBeAgentless() && q.basis.rules.Agentless(q.request.Subject.Type) != nil {
-		return stop{}
+		return nil
 	}
-	return stop{code: authz.NoAgent, reason: "the request names no agent, and subjects of type " +
+	return &stop{code: authz.NoAgent, reason: "the request names no agent, and subjects of type " +
 		quote(q.request.Subject.Type) + " may not act without one here"}
 }
 
 // registered finds the class and the profile.
-func (q *inquiry) registered() stop {
+func (q *inquiry) registered() *stop {
 	set := q.basis.rules
 	if q.agent < 0 {
 		q.profile = set.Agentless(q.request.Subject.Type)
 		if q.profile == nil {
-			return stop{code: authz.NoAgent, reason: "no agent is named, so none is registered"}
+			return &stop{code: authz.NoAgent, reason: "no agent is named, so none is registered"}
 		}
 		q.class = q.profile.Name
-		return stop{}
+		return nil
 	}
 	t := &q.touched[q.agent]
 	if !t.effect.Registered {
@@ -79,41 +79,41 @@ func (q *inquiry) registered() stop {
 		if q.profile == nil {
 			return t.stop(authz.Unregistered, "is not registered")
 		}
-		return stop{}
+		return nil
 	}
 	q.class, q.profile = t.effect.Class, set.Profile(t.effect.Class)
 	if q.profile == nil {
 		return t.stop(authz.UnknownClass, "has the class "+quote(q.class)+", which the rules do not declare")
 	}
-	return stop{}
+	return nil
 }
 
 // unregistered is the profile of agents without a registration. Bundles rarely declare
 // it; where they do not, such agents are denied.
 const unregistered = "unregistered"
 
-func (q *inquiry) membersNamed() stop {
+func (q *inquiry) membersNamed() *stop {
 	for _, kind := range q.profile.Requires {
 		if !slices.ContainsFunc(q.touched, func(t touched) bool { return t.ref.Kind == kind }) {
-			return stop{code: authz.MissingMember, input: kind.String(),
+			return &stop{code: authz.MissingMember, input: kind.String(),
 				reason: "agents of class " + quote(q.class) + " must name a " + kind.String()}
 		}
 	}
-	return stop{}
+	return nil
 }
 
-func (q *inquiry) unexpired() stop {
+func (q *inquiry) unexpired() *stop {
 	if !q.expired(q.now) {
-		return stop{}
+		return nil
 	}
 	p := q.principal
 	for i := range p.Grants {
 		if g := &p.Grants[i]; g.Expires != 0 && q.now >= g.Expires {
 			ref := authz.Ref{Kind: authz.KindGrant, ID: g.ID}
-			return stop{code: authz.CredentialExpired, entity: ref, reason: ref.String() + " expired at " + g.Expires.String()}
+			return &stop{code: authz.CredentialExpired, entity: ref, reason: ref.String() + " expired at " + g.Expires.String()}
 		}
 	}
-	return stop{code: authz.CredentialExpired, entity: q.credential(),
+	return &stop{code: authz.CredentialExpired, entity: q.credential(),
 		reason: "the credential expired at " + p.Expires.String()}
 }
 
@@ -131,26 +131,26 @@ func (q *inquiry) credential() authz.Ref {
 	return authz.Ref{Kind: authz.KindUser, ID: p.User}
 }
 
-func (q *inquiry) readable() stop {
+func (q *inquiry) readable() *stop {
 	return q.standing(authz.Unreadable, authz.UnreadableSignal, "has a signal that this version cannot read")
 }
 
-func (q *inquiry) notDecommissioned() stop {
+func (q *inquiry) notDecommissioned() *stop {
 	return q.standing(authz.Decommissioned, authz.EntityDecommission, "decommissioned")
 }
 
-func (q *inquiry) notRevoked() stop {
+func (q *inquiry) notRevoked() *stop {
 	return q.standing(authz.Revoked, authz.EntityRevoked, "revoked")
 }
 
-func (q *inquiry) notQuarantined() stop {
+func (q *inquiry) notQuarantined() *stop {
 	return q.standing(authz.Quarantined, authz.EntityQuarantined, "quarantined")
 }
 
 // standing stops at the first touched entity with the given status.
-func (q *inquiry) standing(status authz.Status, code authz.Code, word string) stop {
+func (q *inquiry) standing(status authz.Status, code authz.Code, word string) *stop {
 	if q.unrestricted {
-		return stop{}
+		return nil
 	}
 	for i := range q.touched {
 		t := &q.touched[i]
@@ -163,12 +163,12 @@ func (q *inquiry) standing(status authz.Status, code authz.Code, word string) st
 		}
 		return t.stop(code, word+byWhom(by))
 	}
-	return stop{}
+	return nil
 }
 
-func (q *inquiry) issuedAfterCutoff() stop {
+func (q *inquiry) issuedAfterCutoff() *stop {
 	if q.unrestricted {
-		return stop{}
+		return nil
 	}
 	for i := range q.touched {
 		t := &q.touched[i]
@@ -181,27 +181,27 @@ func (q *inquiry) issuedAfterCutoff() stop {
 				byWhom(t.effect.CutoffBy())+": "+said)
 		}
 	}
-	return stop{}
+	return nil
 }
 
-func (q *inquiry) actionDeclared() stop {
+func (q *inquiry) actionDeclared() *stop {
 	if q.plan != nil {
-		return stop{}
+		return nil
 	}
-	return stop{code: authz.UnknownAction, input: "action.name",
+	return &stop{code: authz.UnknownAction, input: "action.name",
 		reason: "the rules declare no action " + quote(q.request.Action.Name)}
 }
 
 // scopeHeld checks the effective scope: what the credential claims, what each grant of
 // the chain passes on, and what posture has left. An agent acting for itself holds the
 // scopes of its registration, within what its credential claims.
-func (q *inquiry) scopeHeld() stop {
+func (q *inquiry) scopeHeld() *stop {
 	if q.plan == nil || q.plan.Action.Scope == "" {
-		return stop{}
+		return nil
 	}
 	p, scope := q.principal, q.plan.Action.Scope
-	lacks := func(entity authz.Ref, where string) stop {
-		return stop{code: authz.ScopeNotHeld, entity: entity, input: scope,
+	lacks := func(entity authz.Ref, where string) *stop {
+		return &stop{code: authz.ScopeNotHeld, entity: entity, input: scope,
 			reason: "scope " + quote(scope) + " is not " + where}
 	}
 	if p.User == "" && q.agent >= 0 {
@@ -222,22 +222,22 @@ func (q *inquiry) scopeHeld() stop {
 		}
 	}
 	if q.unrestricted {
-		return stop{}
+		return nil
 	}
 	for i := range q.touched {
 		if t := &q.touched[i]; t.effect.Narrowed && !slices.Contains(t.effect.Left, scope) {
 			return lacks(t.ref, "left by the narrowing of "+t.ref.String())
 		}
 	}
-	return stop{}
+	return nil
 }
 
 // attested demands that the agent, and the instance where one is named, has not failed
 // attestation, and that one of them passed it lately enough for its class.
-func (q *inquiry) attested() stop {
+func (q *inquiry) attested() *stop {
 	bound := q.profile.MaxAttestationAge
 	if bound == 0 || q.agent < 0 || q.plan == nil || q.plan.Action.Low {
-		return stop{}
+		return nil
 	}
 	var newest *touched
 	for i := range q.touched {
@@ -261,14 +261,14 @@ func (q *inquiry) attested() stop {
 		return newest.stop(authz.AttestationStale, fmt.Sprintf("was last attested at %s, more than %s ago",
 			newest.effect.AttestedAt, bound))
 	}
-	return stop{}
+	return nil
 }
 
-func (q *inquiry) fresh() stop {
+func (q *inquiry) fresh() *stop {
 	if !q.stale() || q.profile.OnStale == rules.StaleApproval {
-		return stop{} // conclude turns an allow into the need of an approval
+		return nil // conclude turns an allow into the need of an approval
 	}
-	return stop{code: authz.StaleView, reason: q.staleReason()}
+	return &stop{code: authz.StaleView, reason: q.staleReason()}
 }
 
 func (q *inquiry) stale() bool {
@@ -280,8 +280,8 @@ func (q *inquiry) staleReason() string {
 		q.feedAge.Round(time.Millisecond), q.class, q.profile.MaxFeedAge)
 }
 
-func (t *touched) stop(code authz.Code, what string) stop {
-	return stop{code: code, entity: t.ref, reason: t.ref.String() + " " + what}
+func (t *touched) stop(code authz.Code, what string) *stop {
+	return &stop{code: code, entity: t.ref, reason: t.ref.String() + " " + what}
 }
 
 // byWhom renders who is behind a fact, why, and until when:

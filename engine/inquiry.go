@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"vigil/authz"
@@ -57,26 +58,22 @@ func (e *Engine) inquire(b *basis, caller *authz.Caller, req *authz.Request, p *
 	return q
 }
 
-// release lets go of what q refers to. What the frame and unknown keep of the last
-// evaluation stays until the next, which writes it before it reads it.
+// release lets go of the request. The records that q was judged by stay with it until its
+// next use: the pool lets go of an inquiry that has none.
 func (e *Engine) release(q *inquiry) {
-	if len(q.touched) > 0 { // a hit gathers nothing
-		clear(q.touched)
-		q.touched = q.touched[:0]
-		q.view.Reset(nil)
-		q.frame.Request = nil
-		clear(q.frame.Standings[:])
-	}
 	q.recorded = nil
 	q.basis, q.caller, q.request, q.principal, q.plan, q.profile = nil, nil, nil, nil, nil, nil
+	q.frame.Request = nil
 	e.inquiries.Put(q)
 }
 
 // gather reads the records of every entity that q touches, and now, such that all of
 // them were in force at now: read the records, read now, look at every record again.
 // It tries three times, then asks the store to stand still for a moment.
+//
+// The first try reads by the now of whatever q was used for last. It decides only which
+// software is looked for, and settle says no where that is another one at the true now.
 func (q *inquiry) gather(clock func() authz.Instant) {
-	q.now = clock()
 	for range 3 {
 		if q.read(); q.settle(clock()) && q.view.Confirm() {
 			return
@@ -125,16 +122,16 @@ func (q *inquiry) touch(kind authz.Kind, id string, issuedAt authz.Instant) int 
 	if id == "" && kind != authz.KindEverything {
 		return -1
 	}
-	ref := authz.Ref{Kind: kind, ID: id}
 	n := len(q.touched)
-	var record *posture.Record
+	q.touched = slices.Grow(q.touched, 1)[:n+1]
+	t := &q.touched[n] // written in place: what an earlier use left there is all replaced
+	t.ref, t.issuedAt, t.record, t.effect = authz.Ref{Kind: kind, ID: id}, issuedAt, nil, nil
 	switch {
 	case q.recorded == nil:
-		record = q.view.Read(ref.In(q.principal.Tenant))
+		t.record = q.view.Read(t.ref.In(q.principal.Tenant))
 	case n < len(q.recorded):
-		record = q.recorded[n]
+		t.record = q.recorded[n]
 	}
-	q.touched = append(q.touched, touched{ref: ref, issuedAt: issuedAt, record: record})
 	return n
 }
 

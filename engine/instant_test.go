@@ -132,6 +132,44 @@ func TestAnEntryDoesNotAnswerForAnInstantBeforeItWasMade(t *testing.T) {
 	}
 }
 
+// The software that a request runs on is that of its registrations at the instant of the
+// decision, and not at the one that the working memory was last used for.
+func TestSoftwareIsThatOfTheInstantOfTheDecision(t *testing.T) {
+	clock := newHand()
+	e := newEngine(t, Config{Cache: CacheOff, Now: clock.Now})
+	_, set := load(t, ruleSets[0])
+	store := posture.NewStore()
+	e.Use(set, store)
+	registered := func(code string, until authz.Instant) posture.Fact {
+		f := register(start, "default")
+		f.Registration.Code, f.Until = code, until
+		return f
+	}
+	key := func(kind authz.Kind, id string) authz.Key {
+		return authz.Ref{Kind: kind, ID: id}.In(authz.DefaultTenant)
+	}
+	ends := start.Add(time.Minute)
+	store.Apply(start, change(agentKey("a"), registered("sha256:old", authz.Forever)))
+	store.Apply(start, change(key(authz.KindInstance, "a/1"), registered("sha256:new", ends)))
+	store.Apply(start, change(key(authz.KindCode, "sha256:old"), fact(posture.Revoke, "soar", start)))
+	req, p := lookRequest("a", "s")
+	p.Instance = "a/1"
+	decisions := func() []authz.Answer {
+		return e.DecideBatch(anyone, []Item{{req, p}, {req, p}}, []authz.Answer{e.Decide(anyone, req, p)}, nil)
+	}
+	for _, a := range decisions() {
+		if a.Effect != authz.Allow {
+			t.Errorf("while the instance runs the new code: %s", a.ReasonAdmin)
+		}
+	}
+	clock.Advance(2 * time.Minute)
+	for _, a := range decisions() {
+		if a.Code != authz.EntityRevoked {
+			t.Errorf("after the instance's registration has ended, with the old code revoked: %v", a.Code)
+		}
+	}
+}
+
 // Signals that overtake a reader three times make it ask the store to stand still.
 func TestSignalsCannotStarveADecision(t *testing.T) {
 	clock := &interposed{hand: newHand()}
@@ -148,9 +186,9 @@ func TestSignalsCannotStarveADecision(t *testing.T) {
 		},
 	} {
 		req, p := lookRequest("a", "s")
-		// The readings: before the first try, within each of three tries, and then, while
-		// the store stands still, one at which nothing can happen.
-		clock.then = []func(){overtake, overtake, overtake, overtake, func() {}}
+		// The readings: within each of three tries, and then, while the store stands still,
+		// one at which nothing can happen.
+		clock.then = []func(){overtake, overtake, overtake, func() {}}
 		a := decide(req, p)
 		if a.Code != authz.EntityQuarantined {
 			t.Errorf("%s: %v", name, a.Code)

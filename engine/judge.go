@@ -17,7 +17,7 @@ func (q *inquiry) judge() *authz.Decision {
 	q.class, q.profile = "", nil
 	q.cacheable = q.plan != nil && q.principal.Problem == "" && !q.expired(q.now)
 	for i := range gates {
-		if s := gates[i].check(q); s.code != "" {
+		if s := gates[i].check(q); s != nil {
 			return q.seal(q.stopped(s))
 		}
 	}
@@ -27,7 +27,7 @@ func (q *inquiry) judge() *authz.Decision {
 }
 
 // stopped makes the decision of a gate that stopped.
-func (q *inquiry) stopped(s stop) *authz.Decision {
+func (q *inquiry) stopped(s *stop) *authz.Decision {
 	class := authz.ClassGate
 	switch s.code {
 	case authz.CouldNotEvaluate:

@@ -26,12 +26,12 @@ type pin struct {
 	seen  uint32
 }
 
-// Reset empties v for reading from s.
+// Reset empties v for reading from s. What v read before stays alive until v has read as
+// much again, or is let go of.
 func (v *View) Reset(s *Store) {
 	if v.store != s {
 		v.store, v.top, v.tenant = s, tenant{}, tenant{}
 	}
-	clear(v.pins) // so that an idle View keeps no records alive
 	v.pins = v.pins[:0]
 }
 
