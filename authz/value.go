@@ -107,10 +107,12 @@ func (v *Value) AppendKey(dst []byte) []byte {
 
 // AppendKeyString appends s with its length in front. It is on the hot path.
 func AppendKeyString(dst []byte, s string) []byte {
-	if len(s) < 0x80 { // one byte, as AppendUvarint has it
-		dst = append(dst, byte(len(s)))
-	} else {
-		dst = binary.AppendUvarint(dst, uint64(len(s)))
+	n := len(dst)
+	if len(s) < 0x80 && len(s) < cap(dst)-n { // the length is one byte, as AppendUvarint has it
+		dst = dst[:n+1+len(s)]
+		dst[n] = byte(len(s))
+		copy(dst[n+1:], s)
+		return dst
 	}
-	return append(dst, s...)
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }

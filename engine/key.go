@@ -47,10 +47,7 @@ func (q *inquiry) buildKey() {
 		key = append(key, boolByte(g.HasScopes))
 		key = appendStrings(key, g.Scopes)
 	}
-	for _, attribute := range q.plan.Reads {
-		key = attribute.Value(req).AppendKey(key)
-	}
-	q.key = key
+	q.key = q.plan.AppendReads(key, req)
 }
 
 func appendStrings(key []byte, list []string) []byte {

@@ -180,15 +180,15 @@ func (s *scratch) begin(p *Plan, f *Frame) {
 	s.until = authz.Forever
 	s.denies, s.requires, s.allows, s.observed = s.denies[:0], s.requires[:0], s.allows[:0], s.observed[:0]
 	s.failures = s.failures[:0]
-	for _, b := range p.bound {
+	s.bind(p.bound)
+	s.bind(p.boundFor(f.Request.Subject.Type))
+}
+
+func (s *scratch) bind(bound []binding) {
+	for i := range bound {
+		b := &bound[i]
 		sl := &s.slots[b.slot]
 		sl.attr, sl.bound = b.attr, s.epoch
-	}
-	if p.subjectBound != nil {
-		for _, b := range p.subjectBound[f.Request.Subject.Type] {
-			sl := &s.slots[b.slot]
-			sl.attr, sl.bound = b.attr, s.epoch
-		}
 	}
 }
 
@@ -232,7 +232,7 @@ func (s *scratch) fill(i int) *slot {
 			sl.state, sl.attr = slotAbsent, nil
 			return sl
 		}
-		sl.fill(sl.attr, s.property(s.set.table.roots[i], sl.attr.Name))
+		sl.fill(sl.attr, property(s.frame.Request, s.set.table.roots[i], sl.attr.Name))
 	}
 	return sl
 }
@@ -260,21 +260,6 @@ func (sl *slot) setEntry(from *slot, key string) {
 		default:
 			sl.state, sl.typ, sl.num, sl.whole = slotOK, from.attr.Elem, v.Num, int64(v.Num)
 		}
-	}
-}
-
-// property gives the member of the request that an attribute is about. That the attribute
-// is of the request's types is settled: the plan has bound it.
-func (s *scratch) property(root byte, name string) *authz.Value {
-	switch req := s.frame.Request; root {
-	case rootSubject[0]:
-		return req.Subject.Properties.Get(name)
-	case rootAction[0]:
-		return req.Action.Properties.Get(name)
-	case rootResource[0]:
-		return req.Resource.Properties.Get(name)
-	default:
-		return req.Context.Get(name)
 	}
 }
 

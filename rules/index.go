@@ -233,10 +233,11 @@ func (ix *indexer) plan(a *Action, t target, severalTypes bool) *Plan {
 func (ix *indexer) bind(p *Plan, slots []int, t target) {
 	key := fmt.Sprint(slots, t.resourceType, ":", t.action)
 	if same := ix.memo[key]; same != nil {
-		p.Reads, p.bound, p.subjectBound = same.Reads, same.bound, same.subjectBound
+		p.Reads, p.bound, p.subjects = same.Reads, same.bound, same.subjects
 		return
 	}
 	ix.memo[key] = p
+	subjects := map[string][]binding{}
 	for _, slot := range slots {
 		root, name, _ := strings.Cut(ix.set.table.names[slot], ".")
 		scope := root
@@ -245,10 +246,7 @@ func (ix *indexer) bind(p *Plan, slots []int, t target) {
 			for _, of := range sortedKeys(ix.bundle.Attributes) {
 				subjectType, ok := strings.CutPrefix(of, rootSubject+".")
 				if attr := ix.bundle.Attributes[of][name]; ok && attr != nil {
-					if p.subjectBound == nil {
-						p.subjectBound = map[string][]binding{}
-					}
-					p.subjectBound[subjectType] = append(p.subjectBound[subjectType], binding{slot, attr})
+					subjects[subjectType] = append(subjects[subjectType], bindingOf(slot, attr))
 					p.Reads = append(p.Reads, attr)
 				}
 			}
@@ -259,8 +257,11 @@ func (ix *indexer) bind(p *Plan, slots []int, t target) {
 			scope += "." + t.action
 		}
 		if attr := ix.bundle.Attributes[scope][name]; attr != nil {
-			p.bound = append(p.bound, binding{slot, attr})
+			p.bound = append(p.bound, bindingOf(slot, attr))
 			p.Reads = append(p.Reads, attr)
 		}
+	}
+	for _, of := range sortedKeys(subjects) {
+		p.subjects = append(p.subjects, subjectBindings{of, subjects[of]})
 	}
 }

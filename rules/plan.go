@@ -27,15 +27,45 @@ type Plan struct {
 	set    *Set
 	groups []*group
 	// bound are the declarations behind the slots of resource, action and context that the
-	// candidates read; subjectBound those of the subject, by its type.
-	bound        []binding
-	subjectBound map[string][]binding
+	// candidates read; subjects those of the subject, sorted by its type.
+	bound    []binding
+	subjects []subjectBindings
 }
 
-// binding is the declaration that applies to a slot.
+// binding is the declaration that applies to a slot, and where its value is in a request.
 type binding struct {
 	slot int
 	attr *Attribute
+	name string // of the attribute
+	root byte   // the first letter of the root of its scope; they differ in it
+}
+
+// subjectBindings are the bindings for one type of subject.
+type subjectBindings struct {
+	of    string
+	bound []binding
+}
+
+// boundFor gives the bindings for a type of subject. There are few types, so that looking
+// through them is quicker than a hash.
+func (p *Plan) boundFor(subjectType string) []binding {
+	low, high := 0, len(p.subjects)
+	for low < high {
+		middle := (low + high) / 2
+		switch of := p.subjects[middle].of; {
+		case of == subjectType:
+			return p.subjects[middle].bound
+		case of < subjectType:
+			low = middle + 1
+		default:
+			high = middle
+		}
+	}
+	return nil
+}
+
+func bindingOf(slot int, a *Attribute) binding {
+	return binding{slot: slot, attr: a, name: a.Name, root: a.Scope[0]}
 }
 
 // group is the rules of one `on`: plans share it.
@@ -70,6 +100,37 @@ func (a *Attribute) Value(req *authz.Request) *authz.Value {
 		}
 	}
 	return nil
+}
+
+// AppendReads appends the values in req of the attributes in Reads, such that for one plan
+// and one type of subject no two different readings share an encoding. The plan has settled
+// the action, and the type of the resource where it matters.
+//
+// It is on the hot path: it allocates only where dst must grow.
+func (p *Plan) AppendReads(dst []byte, req *authz.Request) []byte {
+	for i := range p.bound {
+		dst = property(req, p.bound[i].root, p.bound[i].name).AppendKey(dst)
+	}
+	subject := p.boundFor(req.Subject.Type)
+	for i := range subject {
+		dst = req.Subject.Properties.Get(subject[i].name).AppendKey(dst)
+	}
+	return dst
+}
+
+// property gives the member of the request that an attribute under a root is about, named
+// by the root's first letter. That the attribute is of the request's types is settled.
+func property(req *authz.Request, root byte, name string) *authz.Value {
+	switch root {
+	case rootSubject[0]:
+		return req.Subject.Properties.Get(name)
+	case rootAction[0]:
+		return req.Action.Properties.Get(name)
+	case rootResource[0]:
+		return req.Resource.Properties.Get(name)
+	default:
+		return req.Context.Get(name)
+	}
 }
 
 // actionPlans are the plans of one action.
