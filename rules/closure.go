@@ -50,9 +50,11 @@ type closures struct {
 
 // closureFor gives the condition as a closure, or nil where CEL must run it.
 func closureFor(s *scope, table *slotTable, checked *cel.Ast) condition {
-	rep := checked.NativeRep()
-	c := &closures{scope: s, table: table, checked: rep}
-	return c.condition(rep.Expr())
+	return closuresFor(s, table, checked).condition(checked.NativeRep().Expr())
+}
+
+func closuresFor(s *scope, table *slotTable, checked *cel.Ast) *closures {
+	return &closures{scope: s, table: table, checked: checked.NativeRep()}
 }
 
 func (c *closures) variable(e ast.Expr) *variable {
@@ -181,18 +183,12 @@ func (c *closures) call(e ast.Expr) condition {
 // error is remembered, for a later operand may settle it.
 func (c *closures) junction(e ast.Expr, function string) condition {
 	var operands []condition
-	var flatten func(e ast.Expr) bool
-	flatten = func(e ast.Expr) bool {
-		if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == function {
-			args := e.AsCall().Args()
-			return flatten(args[0]) && flatten(args[1])
-		}
+	for _, e := range flattened(e, function) {
 		operand := c.condition(e)
+		if operand == nil {
+			return nil
+		}
 		operands = append(operands, operand)
-		return operand != nil
-	}
-	if !flatten(e) {
-		return nil
 	}
 	settles, otherwise := no, yes
 	if function == operators.LogicalOr {

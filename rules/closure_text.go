@@ -151,10 +151,8 @@ func (c *closures) textTest(name string, target, arg ast.Expr) condition {
 }
 
 func (c *closures) membership(elem, in ast.Expr) condition {
-	if path := pathOf(in); len(path) == 2 || len(path) == 1 {
-		if v := c.scope.vars[strings.Join(path, ".")]; v != nil && v.list != nil {
-			return c.inConstant(elem, v.list)
-		}
+	if list := c.constant(in); list != nil {
+		return c.inConstant(elem, list)
 	}
 	if in.Kind() == ast.ListKind {
 		return c.inLiteral(elem, in.AsList())
@@ -192,6 +190,14 @@ func (c *closures) membership(elem, in ast.Expr) condition {
 			}
 			return no
 		}
+	}
+	return nil
+}
+
+// constant gives the list of the bundle that e names, or nil.
+func (c *closures) constant(e ast.Expr) *constantList {
+	if v := c.scope.vars[strings.Join(pathOf(e), ".")]; v != nil {
+		return v.list
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ type rule struct {
 	// fast is the condition as a closure, or nil where only CEL can run it.
 	fast    condition
 	program cel.Program
+	// equalities are the operands by which the rule can be looked up. There are none where
+	// it tells more than its condition: when now will be another one, or an error of CEL's.
+	equalities []equality
 
 	explainer atomic.Pointer[explainer] // nil until something asks for it
 
@@ -112,6 +115,9 @@ func (c *ruleCompiler) compile() *rule {
 		return nil
 	}
 	made.fast = closureFor(c.scope, c.scopes.table, checked)
+	if made.fast != nil && !made.readsNow {
+		made.equalities = closuresFor(c.scope, c.scopes.table, checked).equalities()
+	}
 	return made
 }
 

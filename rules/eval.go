@@ -30,16 +30,23 @@ func (p *Plan) Evaluate(f *Frame, class string) Verdict {
 	s := f.scratchFor(p)
 	s.begin(p, f)
 	for _, g := range p.groups {
-		for from := 0; from < len(g.rules); {
-			from = s.runGroup(g.rules, from, class)
+		s.runAll(g.always, class)
+		for _, x := range g.indexes {
+			s.runAll(s.candidates(x), class)
 		}
 	}
 	return s.verdict()
 }
 
-// runGroup runs the rules from the given one on, and gives where to go on: behind the last,
+func (s *scratch) runAll(rules []*rule, class string) {
+	for from := 0; from < len(rules); {
+		from = s.runFrom(rules, from, class)
+	}
+}
+
+// runFrom runs the rules from the given one on, and gives where to go on: behind the last,
 // or behind one that panicked. One recovery serves many rules.
-func (s *scratch) runGroup(rules []*rule, from int, class string) (next int) {
+func (s *scratch) runFrom(rules []*rule, from int, class string) (next int) {
 	i := from
 	defer func() {
 		if v := recover(); v != nil {
@@ -91,28 +98,34 @@ type failure struct {
 	err  string
 }
 
-// ready checks that everything r reads unguarded is there and right. It comes before CEL,
-// whose || would hide an error behind the other operand.
+// ready checks that r lacks nothing. It comes before CEL, whose || would hide an error
+// behind the other operand.
 func (s *scratch) ready(r *rule) bool {
+	f, lacks := s.lack(r)
+	if lacks {
+		s.failures = append(s.failures, f)
+	}
+	return !lacks
+}
+
+// lack gives the first of what r reads unguarded that is not there, or is not right.
+func (s *scratch) lack(r *rule) (f failure, lacks bool) {
 	for _, n := range r.needs {
 		switch sl := s.at(n.slot); {
 		case sl.state == slotOK:
 		case sl.state == slotBad:
-			s.failures = append(s.failures, failure{rule: r, slot: n.slot, bad: true})
-			return false
+			return failure{rule: r, slot: n.slot, bad: true}, true
 		case n.must:
-			s.failures = append(s.failures, failure{rule: r, slot: n.slot})
-			return false
+			return failure{rule: r, slot: n.slot}, true
 		}
 	}
 	for i := range r.keys {
 		k := &r.keys[i]
 		if s.at(k.entry).state != slotOK && s.at(k.slot).state == slotOK {
-			s.failures = append(s.failures, failure{rule: r, slot: -1, key: k})
-			return false
+			return failure{rule: r, slot: -1, key: k}, true
 		}
 	}
-	return true
+	return failure{}, false
 }
 
 // run evaluates one rule. It may panic.

@@ -213,17 +213,7 @@ func (g *guardAnalysis) call(e ast.Expr, known facts) {
 // imply when they do not settle the matter.
 func (g *guardAnalysis) operands(e ast.Expr, known facts) {
 	function := e.AsCall().FunctionName()
-	var list []ast.Expr
-	var flatten func(e ast.Expr)
-	flatten = func(e ast.Expr) {
-		if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == function {
-			flatten(e.AsCall().Args()[0])
-			flatten(e.AsCall().Args()[1])
-			return
-		}
-		list = append(list, e)
-	}
-	flatten(e)
+	list := flattened(e, function)
 	implied := make([]facts, len(list))
 	count := map[fact]int{} // by how many operands a fact is implied
 	for i, operand := range list {

@@ -137,7 +137,7 @@ func (ix *indexer) add(t target, r *rule) {
 	g.rules = append(g.rules, r)
 }
 
-// finish gathers what the rules of g read.
+// finish gathers what the rules of g read, and how they can be looked up.
 func (g *group) finish() {
 	for _, r := range g.rules {
 		g.slots = append(g.slots, r.slots...)
@@ -147,6 +147,7 @@ func (g *group) finish() {
 	}
 	slices.Sort(g.slots)
 	g.slots = slices.Compact(g.slots)
+	g.index()
 }
 
 // untypedReadsResource says whether rules on the action and on no resource type read

@@ -323,42 +323,53 @@ func bare(v Verdict) Verdict {
 	return v
 }
 
+// compileBoth compiles rules over the generated declarations, for service and naively.
+func compileBoth(t *rapid.T, rules []string) (*Set, *naive) {
+	bundle, errs := Parse(bundleFS(generatedHead + strings.Join(rules, "")))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	set, errs := Compile(bundle)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return set, newNaive(t, bundle)
+}
+
+// checkAgreement evaluates a request in each way, and explains it. The frame is reused from
+// request to request, as in service.
+func checkAgreement(t *rapid.T, rules []string, set *Set, naive *naive, f, reused *Frame, class string) Verdict {
+	p := set.Plan(f.Request.Action.Name, f.Request.Resource.Type, f.Request.Resource.ID)
+	reused.Request, reused.Standings, reused.Now = f.Request, f.Standings, f.Now
+	got, want := p.Evaluate(reused, class), naive.verdict(f, class)
+	if g, w := fmt.Sprintf("%+v", bare(got)), fmt.Sprintf("%+v", want); g != w {
+		t.Fatalf("rules:\n%s\nrequest %+v\nstandings %+v %+v\n got %s\nwant %s\n(%v)", strings.Join(rules, ""), f.Request,
+			f.Standings[authz.KindAgent], f.Standings[authz.KindSession], g, w, got.Errors)
+	}
+	for _, e := range got.Errors {
+		if e.Input == "" && (strings.Contains(e.Message, "no such attribute") || strings.Contains(e.Message, "no such key")) {
+			t.Fatalf("rules:\n%s\na guard did not guard: %+v", strings.Join(rules, ""), e)
+		}
+	}
+	explained, _ := p.Explain(reused, class)
+	if !reflect.DeepEqual(got, explained) {
+		t.Fatalf("Explain says %+v, Evaluate %+v", explained, got)
+	}
+	return got
+}
+
 // TestEvaluateAgreesWithNaive holds index, slots, presence checks and closures against the
 // naive evaluation, over generated rule sets and requests.
 func TestEvaluateAgreesWithNaive(t *testing.T) {
 	classes := map[authz.Class]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		file := generatedHead + strings.Join(drawRules(t, 8), "")
-		bundle, errs := Parse(bundleFS(file))
-		if len(errs) > 0 {
-			t.Fatal(errs)
-		}
-		set, errs := Compile(bundle)
-		if len(errs) > 0 {
-			t.Fatal(errs)
-		}
-		naive := newNaive(t, bundle)
-		reused := &Frame{} // one scratch for all requests, as in service
+		rules := drawRules(t, 8)
+		set, naive := compileBoth(t, rules)
+		reused := &Frame{}
 		for range 6 {
 			f := drawFrame(t)
 			class := rapid.SampledFrom([]string{"high-high", "low", "unregistered"}).Draw(t, "class")
-			p := set.Plan(f.Request.Action.Name, f.Request.Resource.Type, f.Request.Resource.ID)
-			reused.Request, reused.Standings, reused.Now = f.Request, f.Standings, f.Now
-			got, want := p.Evaluate(reused, class), naive.verdict(f, class)
-			classes[got.Class]++
-			if g, w := fmt.Sprintf("%+v", bare(got)), fmt.Sprintf("%+v", want); g != w {
-				t.Fatalf("rules:\n%s\nrequest %+v\nstandings %+v %+v\n got %s\nwant %s\n(%v)", file[len(generatedHead):], f.Request,
-					f.Standings[authz.KindAgent], f.Standings[authz.KindSession], g, w, got.Errors)
-			}
-			for _, e := range got.Errors {
-				if e.Input == "" && (strings.Contains(e.Message, "no such attribute") || strings.Contains(e.Message, "no such key")) {
-					t.Fatalf("rules:\n%s\na guard did not guard: %+v", file[len(generatedHead):], e)
-				}
-			}
-			explained, _ := p.Explain(reused, class)
-			if !reflect.DeepEqual(got, explained) {
-				t.Fatalf("Explain says %+v, Evaluate %+v", explained, got)
-			}
+			classes[checkAgreement(t, rules, set, naive, f, reused, class).Class]++
 		}
 	})
 	for _, class := range []authz.Class{authz.ClassDefault, authz.ClassAllow, authz.ClassRule, authz.ClassRequire, authz.ClassError} {

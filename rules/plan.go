@@ -70,8 +70,10 @@ func bindingOf(slot int, a *Attribute) binding {
 
 // group is the rules of one `on`: plans share it.
 type group struct {
-	rules             []*rule // sorted by id
-	slots             []int   // the attributes that they read, sorted
+	rules             []*rule       // sorted by id
+	always            []*rule       // of these, those that every request has to evaluate, sorted
+	indexes           []*valueIndex // the others
+	slots             []int         // the attributes that they read, sorted
 	readsSubjectID    bool
 	readsResourceID   bool
 	readsResourceType bool
