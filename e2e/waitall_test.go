@@ -77,7 +77,7 @@ func TestWaitAllEndsWhenEveryReplicaDenies(t *testing.T) {
 	}
 
 	slow.suspend()
-	reached, code := revoke("w-2", "2s")
+	reached, code := revoke("w-2", "5s")
 	if code != 4 || !reached["b"] || reached["slow"] {
 		t.Errorf("while one stands still: exit %d, %v", code, reached)
 	}

@@ -71,12 +71,16 @@ func TestWaitAllCountsOnlyWhatSaysThatItIsInForce(t *testing.T) {
 		{[]string{control.CodeNotFound}, false, 1},
 	} {
 		var asked atomic.Int32
-		server := httptest.NewServer(replica(t, &asked, c.answers...))
-		timeout := "300ms"
-		if c.reached {
-			timeout = "1m"
-		}
-		all := replicasAt(t, connection{}, timeout, server.URL).wait(t.Context(), acknowledged)
+		ctx, over := context.WithCancel(t.Context()) // as when the time is over
+		answers := replica(t, &asked, c.answers...)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if c.asked == 0 && asked.Load() == 3 {
+				over()
+			}
+			answers.ServeHTTP(w, r)
+		}))
+		all := replicasAt(t, connection{}, "1m", server.URL).wait(ctx, acknowledged)
+		over()
 		server.Close()
 		if len(all) != 1 || all[0].Reached != c.reached || c.asked > 0 && asked.Load() != c.asked {
 			t.Errorf("%v: asked %d times: %+v", c.answers, asked.Load(), all)
