@@ -31,6 +31,7 @@ type copied struct {
 	epoch     int32     // the leader's that it knows of; -1 for what the cluster knows
 	leader    int32
 	replicas  []int32
+	twins     bool // it says that brokers 1 and 2 have its address
 }
 
 type copiedBatch struct {
@@ -186,6 +187,10 @@ func (h *history) metadata(c *copied, req *kmsg.MetadataRequest) kmsg.Response {
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port = int32(id), g.address.IP.String(), int32(g.address.Port)
 		res.Brokers = append(res.Brokers, b)
+		for twin := int32(1); twin <= 2 && c.twins; twin++ {
+			b.NodeID = twin
+			res.Brokers = append(res.Brokers, b)
+		}
 	}
 	p := kmsg.NewMetadataResponseTopicPartition()
 	p.Leader, p.LeaderEpoch, p.Replicas = c.leader, c.epoch, c.replicas
