@@ -128,13 +128,15 @@ func (f *follower) session(ctx context.Context, lead *lead, address string) erro
 	// From here on only this leader and epoch count: what was reached under another does not.
 	f.l.fresh.follows(f.number, lead.leader, lead.epoch)
 
-	// A leader does not say where it ends before it knows all that was acknowledged before
-	// its time. What it names in answers to fetches may be less until then.
+	// Guard: the end that the leader names in this epoch is reached first. It does not name one
+	// before it knows all that was acknowledged before its time (KIP-207); what it names in
+	// answers to fetches may be less until then.
 	first := promise{asked: f.l.cfg.Now()}
 	var code errorCode
 	if first.end, code, err = cn.offset(ctx, f.t.name, f.partition, lead.epoch, latest); err != nil || code != errNone {
 		return fmt.Errorf("where it ends: %w", cmpErr(err, code))
 	}
+	// Guard: the mark is verified before anything is delivered.
 	if err := f.verify(ctx, cn, lead, first.end); err != nil {
 		return err
 	}
@@ -150,7 +152,7 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 		if cn.ending() {
 			return errAnew
 		}
-		asked := f.l.cfg.Now() // before the request is written, whenever the answer comes
+		asked := f.l.cfg.Now() // Guard: the send time is taken before the request is written.
 		began := time.Now()
 		got, err := cn.fetch(ctx, f.request(lead, f.next, wait))
 		if err != nil {
@@ -169,8 +171,9 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 			return err
 		}
 		f.corrupt, f.odd = 0, 0
-		// Everything below next has been delivered. All ends that were named so far are reached
-		// when next has come to them; under a flood, an earlier one, so that it is never long.
+		// Guard: applied before reached. Everything below next has been delivered. An end that was
+		// named is reached when next has come to it; under a flood that is one which was named
+		// some answers ago, so that the view is never long without.
 		latest := promise{max(first.end, got.highWatermark), asked}
 		switch {
 		case f.next > got.highWatermark: // a leader that does not show what it must have

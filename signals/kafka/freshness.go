@@ -58,7 +58,7 @@ type claim struct {
 // known is up to when the partition is known.
 func (p *part) known() authz.Instant { return min(p.reached, p.confirmed) }
 
-// confirmedAt is the latest instant at or after which so many replicas were asked and named
+// confirmedAt is the guard that leaders are confirmed by a quorum: the latest instant at or after which so many replicas were asked and named
 // this leader and epoch that nothing can have been acknowledged under a later one by then;
 // 0 where too few did.
 //
@@ -178,7 +178,8 @@ func (f *freshness) reachedAt(number int32, asked authz.Instant) {
 	f.publishLocked()
 }
 
-// publishLocked stores the smallest of what is known of all partitions.
+// publishLocked stores the smallest of what is known of all partitions. Guard: FreshAt is a
+// minimum, over partitions that nobody follows yet, too.
 func (f *freshness) publishLocked() {
 	if len(f.parts) == 0 {
 		return

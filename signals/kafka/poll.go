@@ -61,7 +61,7 @@ func (c *cluster) converse(ctx context.Context, id int32, b *broker, pause *back
 		if now := c.address(id); now != address || cn.ending() {
 			return errAnew
 		}
-		asked := c.cfg.Now() // before the request is written
+		asked := c.cfg.Now() // Guard: the send time is taken before the request is written.
 		m, err := c.question(ctx, cn)
 		if err != nil {
 			return err

@@ -90,9 +90,11 @@ func (f *follower) takeBatch(b *batch) error {
 	return nil
 }
 
-// hand delivers what was read. The last of it is remembered before: a snapshot's mark may be
-// of a later record than its position, and never of an earlier one, for then a record between
-// the two could change unnoticed.
+// hand delivers what was read.
+//
+// Guard: the mark is set before deliver is called. A snapshot's mark may be of a later record
+// than its position, and never of an earlier one, for then a record between the two could
+// change unnoticed.
 func (f *follower) hand() error {
 	k := &f.taken
 	if len(k.entries) == 0 {

@@ -276,6 +276,9 @@ func (c *call) lane(ctx context.Context) (*lane, error) {
 	if c.unsure {
 		patience = sendPatience
 	}
+	if ln, _ := c.w.find(); ln != nil && c.last == nil {
+		return ln, nil
+	}
 	left := patience - time.Since(c.began)
 	if left <= 0 && c.last != nil {
 		if c.unsure {
