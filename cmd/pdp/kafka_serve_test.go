@@ -452,6 +452,32 @@ func TestAnEngineWaitsForKafkaWithItsPortsOpen(t *testing.T) {
 	s.ready()
 }
 
+// TestAnEngineEndsWhileKafkaIsSilent, with what waits in its spool, which is in force when it
+// comes back although Kafka has not.
+func TestAnEngineEndsWhileKafkaIsSilent(t *testing.T) {
+	k := newGatedKafka(t)
+	k.topics(1)
+	one := launch(t, k, dataDir(t, "one")).ready()
+	one.know()
+	k.set(true, false)
+	defer k.set(false, false)
+	body := revoked("spooled")
+	one.until("a revocation is spooled", func() bool {
+		status, out := one.push(body)
+		return status == 200 && out.Spooled
+	})
+	begun := time.Now()
+	if code := one.stop(); code != exitOK || time.Since(begun) > 20*time.Second {
+		t.Errorf("it ended with %d after %s", code, time.Since(begun))
+	}
+	again := launch(t, k, one.dir)
+	again.until("it waits", func() bool { return strings.Contains(again.stderr.String(), "waiting for the Kafka cluster") })
+	k.set(false, false)
+	if said := again.ready().decide("spooled"); said != "revoked" {
+		t.Error(said)
+	}
+}
+
 // TestATopicThatIsWeakRefusesTheStart, and says what to do.
 func TestATopicThatIsWeakRefusesTheStart(t *testing.T) {
 	k := newGatedKafka(t)

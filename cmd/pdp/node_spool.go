@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"vigil/server/control"
+	"vigil/signals"
 	"vigil/signals/journal"
 	"vigil/signals/spool"
 )
@@ -33,9 +34,9 @@ func (n *node) openSpool() error {
 }
 
 // attachSpool makes the spool of that journal and of the applier.
-func (n *node) attachSpool() (err error) {
+func (n *node) attachSpool(applier *signals.Applier) (err error) {
 	n.spool, err = spool.Open(spool.Config{
-		Log: n.spoolJournal, Applier: n.feed.applier, Path: filepath.Join(n.cfg.DataDir, forwardedName), FS: n.on.fs, Logger: n.log,
+		Log: n.spoolJournal, Applier: applier, Path: filepath.Join(n.cfg.DataDir, forwardedName), FS: n.on.fs, Logger: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("the spool: %w", err)

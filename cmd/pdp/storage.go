@@ -73,6 +73,11 @@ func (n *node) attach(s *storage) error {
 	if err != nil {
 		return err
 	}
+	if n.spoolJournal != nil {
+		if err := n.attachSpool(applier); err != nil {
+			return err
+		}
+	}
 	s.applied = applier.Progress
 	n.store = s
 	n.useStore(s.store)

@@ -81,9 +81,6 @@ func (n *node) openKafka(ctx context.Context) error {
 	if err == nil {
 		err = n.attach(&s.storage)
 	}
-	if err == nil {
-		err = n.attachSpool()
-	}
 	if err != nil {
 		n.closeKafka()
 		n.kafka = nil
