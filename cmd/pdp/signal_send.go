@@ -75,7 +75,7 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 		return resendable(err, again, f.ID != "" || len(drafts) == 1)
 	}
 	if len(others.clients) > 0 {
-		return a.awaitOthers(ctx, f, others, drafts, got.body, &response, again)
+		return a.awaitOthers(ctx, f, others, drafts, &response, again)
 	}
 	if f.json() {
 		fmt.Fprintln(a.stdout, strings.TrimSpace(string(got.body)))

@@ -16,8 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"vigil/server/control"
 )
 
@@ -206,13 +204,13 @@ func passing(err error) bool {
 }
 
 // awaitOthers says what signals did, and when the other replicas had them in force.
-func (a *app) awaitOthers(ctx context.Context, f *signalFlags, others *replicaCalls, drafts []draft, body []byte, r *control.SignalsResponse, again string) error {
+func (a *app) awaitOthers(ctx context.Context, f *signalFlags, others *replicaCalls, drafts []draft, r *control.SignalsResponse, again string) error {
 	if !f.json() {
 		a.printResults(drafts, r)
 	}
 	effect := a.judgeResults(f, drafts, r)
 	var all []inForce
-	if waits(body) {
+	if r.Spooled {
 		for _, cl := range others.clients {
 			all = append(all, inForce{URL: cl.shown, Error: "the log cannot be written now: only the replica that took it has it"})
 		}
@@ -246,15 +244,6 @@ func (a *app) awaitOthers(ctx context.Context, f *signalFlags, others *replicaCa
 		miss.hint += fmt.Sprintf(" To wait again, send it again with %s: that is safe.", again)
 	}
 	return miss
-}
-
-// waits reports whether signals were taken while the log could not be written, so that they
-// have no position yet.
-func waits(body []byte) bool {
-	var said struct {
-		Spooled bool `json:"spooled"`
-	}
-	return json.Unmarshal(body, &said) == nil && said.Spooled
 }
 
 func printReplicas(w io.Writer, all []inForce) {
