@@ -88,6 +88,9 @@ func (p *peers) round(ctx context.Context, dir snapshot.Dir, accept snapshot.Acc
 		var f *failure
 		again = again || errors.As(err, &f) && f.code == exitUnreachable
 	}
+	if again {
+		all = &failure{code: exitUnreachable, err: all}
+	}
 	return all, again
 }
 

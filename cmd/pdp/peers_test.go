@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"log/slog"
@@ -73,26 +74,30 @@ func TestAReplicaTakesFromAPeerOnlyWhatItWouldTakeFromItself(t *testing.T) {
 		name string
 		from http.HandlerFunc
 		want string
+		code int // that the start ends with, where it is not that of a wrong input
 	}{
-		{"a good one", send(good), ""},
-		{"half of one", send(good[:len(good)/2]), "damaged"},
-		{"something else", send([]byte("hello")), "damaged"},
-		{"one of another log", send(snapshotOf(t, signals.LogID{2}, signals.Positions{0: 50})), "it is of log"},
-		{"one from before the log begins", send(snapshotOf(t, this, signals.Positions{0: 41})), "stands at offset 41 of log/0, which begins at 42"},
-		{"a stranger", problem(401, `{"status":401,"title":"Unauthorized","code":"unauthorized"}`), "unauthorized"},
-		{"one that is starting", problem(503, `{"status":503,"title":"Service Unavailable","code":"starting"}`), "starting"},
+		{"a good one", send(good), "", 0},
+		{"half of one", send(good[:len(good)/2]), "damaged", 0},
+		{"something else", send([]byte("hello")), "damaged", 0},
+		{"one of another log", send(snapshotOf(t, signals.LogID{2}, signals.Positions{0: 50})), "it is of log", 0},
+		{"one from before the log begins", send(snapshotOf(t, this, signals.Positions{0: 41})), "stands at offset 41 of log/0, which begins at 42", 0},
+		{"a stranger", problem(401, `{"status":401,"title":"Unauthorized","code":"unauthorized", 0}`), "unauthorized", 0},
+		{"one that is starting", problem(503, `{"status":503,"title":"Service Unavailable","code":"starting"}`), "starting", exitUnreachable},
 		{"another place", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/v1/snapshot", http.StatusFound)
-		}, "answered 302"},
+		}, "answered 302", 0},
 		{"a connection that breaks", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100000")
 			_, _ = w.Write(good)
-		}, "unexpected EOF"},
+		}, "unexpected EOF", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := sharedStorage(t, t.TempDir(), 42)
 			err := s.restore(context.Background(), peersAt(t, peer(t, c.from)))
+			var f *failure
 			switch {
+			case c.want != "" && (!errors.As((&node{}).refusal(context.Background(), err), &f) || f.code != max(c.code, exitInput)):
+				t.Errorf("it ends with %+v, want code %d", f, c.code)
 			case c.want == "" && err != nil:
 				t.Error(err)
 			case c.want == "" && s.from[0] != 50:

@@ -97,16 +97,20 @@ func (n *node) refusal(ctx context.Context, err error) error {
 	var hole *holeError
 	var strange *strangeError
 	var weak *kafka.WeakError
-	hint := ""
+	var unreachable *failure
+	code, hint := exitInput, ""
 	switch {
 	case errors.As(err, &weak):
 		return &failure{code: exitInput, err: weakness(weak.Findings), hint: weakHint(weak.Findings)}
 	case errors.As(err, &hole):
 		hint = bootstrapHint
+		if errors.As(hole.because, &unreachable) && unreachable.code == exitUnreachable {
+			code = exitUnreachable // and not because of what was given: trying again may help
+		}
 	case errors.As(err, &strange):
 		hint = "It was deleted and made anew, or is of another cluster. To begin with it from nothing, move " + strange.dir + " away; what was revoked in the old log must then be sent again."
 	}
-	return &failure{code: exitInput, err: err, hint: hint}
+	return &failure{code: code, err: err, hint: hint}
 }
 
 // closeKafka closes the log and the spool of its signals.
