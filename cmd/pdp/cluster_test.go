@@ -87,6 +87,7 @@ func (b *cluster) open(ctx context.Context, cfg kafka.Config) (kafkaLog, error) 
 type clusterLog struct {
 	*cluster
 	now     func() authz.Instant
+	alone   *atomic.Bool // this node alone is cut off; nil for never
 	freshAt atomic.Int64
 
 	marking sync.Mutex
@@ -128,7 +129,7 @@ func (l *clusterLog) Append(_ context.Context, records [][]byte) ([]signals.Posi
 	at := make([]signals.Position, len(records))
 	err := error(signals.ErrUnavailable)
 	l.change(func() {
-		if l.away || l.deaf {
+		if l.away || l.deaf || l.cutOff() {
 			return
 		}
 		if err = nil; l.lossy {
@@ -144,6 +145,8 @@ func (l *clusterLog) Append(_ context.Context, records [][]byte) ([]signals.Posi
 	})
 	return at, err
 }
+
+func (l *clusterLog) cutOff() bool { return l.alone != nil && l.alone.Load() }
 
 func (l *clusterLog) Marks() []byte {
 	l.marking.Lock()
@@ -171,7 +174,7 @@ func (l *clusterLog) Follow(ctx context.Context, from signals.Positions, deliver
 	for ctx.Err() == nil {
 		begun, found := l.now(), false
 		l.mu.Lock()
-		gone, answers, changed := l.id, !l.away && !l.silent, l.appended
+		gone, answers, changed := l.id, !l.away && !l.silent && !l.cutOff(), l.appended
 		parts := slices.Sorted(maps.Keys(l.parts))
 		l.mu.Unlock()
 		if gone != (signals.LogID{1}) {

@@ -30,6 +30,7 @@ type lives struct {
 	nodes []*sharer
 	up    []bool
 	known []map[string]bool        // sessions that a node must deny
+	blind []authz.Instant          // since when a node cannot have heard of anything; 0 for not
 	acked map[string]authz.Instant // sessions that the log has for certain, and since when
 	maybe map[string]bool          // sessions of which nobody knows
 	next  int
@@ -51,9 +52,14 @@ func (l *lives) boot(i int) {
 	err := l.nodes[i].boot()
 	if err == nil {
 		l.up[i] = true
+		for session := range l.known[i] { // before anything else that runs gets on
+			if got := l.nodes[i].ask(session); got.Effect == authz.Allow {
+				l.t.Fatalf("node %d allows %s with its first decision, and knew of its revocation", i, session)
+			}
+		}
 		return
 	}
-	if !l.log.away && !l.log.silent {
+	if !l.log.away && !l.log.silent && !l.nodes[i].alone.Load() {
 		l.t.Fatalf("node %d does not start: %v", i, err)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) {
@@ -83,7 +89,7 @@ func (l *lives) revoke(i int) {
 		l.maybe[session] = true
 	case errors.Is(err, signals.ErrUnavailable):
 		l.count("refused")
-		if l.log.away || l.log.silent || l.log.deaf {
+		if l.log.away || l.log.silent || l.log.deaf || n.alone.Load() {
 			return
 		}
 		if n.feed.Health() == nil && n.feed.applier.Err() == nil {
@@ -101,6 +107,9 @@ func (l *lives) observe() {
 			continue
 		}
 		age := n.feed.Age(l.now())
+		if l.blind[i] != 0 && age < time.Duration(l.now()-l.blind[i]) {
+			l.t.Fatalf("node %d hears nothing since %v, and says that its view is %s old", i, l.blind[i], age)
+		}
 		for s := range l.next {
 			session := fmt.Sprint("s", s)
 			got := n.ask(session)
@@ -135,6 +144,11 @@ func (l *lives) step() {
 		l.log.change(func() {
 			l.log.away, l.log.silent, l.log.deaf, l.log.lossy = what == "away", what == "silent", what == "deaf", what == "lossy"
 		})
+		l.look()
+	case step == 12:
+		n.alone.Store(!n.alone.Load())
+		l.count(fmt.Sprintf("node %d is cut off: %v", i, n.alone.Load()))
+		l.look()
 	case step < 15:
 		d := rapid.SampledFrom([]int{1, 5, 20, 31, 90}).Draw(l.t, "seconds")
 		l.count("time passes")
@@ -166,6 +180,18 @@ func (l *lives) step() {
 	}
 }
 
+// look notes who hears nothing from now on.
+func (l *lives) look() {
+	for i, n := range l.nodes {
+		switch blind := l.log.away || l.log.silent || n.alone.Load(); {
+		case !blind:
+			l.blind[i] = 0
+		case l.blind[i] == 0:
+			l.blind[i] = l.now()
+		}
+	}
+}
+
 func (l *lives) live() {
 	l.boot(0)
 	l.boot(1)
@@ -182,6 +208,10 @@ func (l *lives) live() {
 	}
 	// In the end all is well, and both know all.
 	l.log.change(func() { l.log.away, l.log.silent, l.log.deaf, l.log.lossy = false, false, false, false })
+	for _, n := range l.nodes {
+		n.alone.Store(false)
+	}
+	l.look()
 	for i := range l.nodes {
 		if !l.up[i] {
 			l.boot(i)
@@ -216,7 +246,7 @@ func TestLivesOfNodesThatShareALog(t *testing.T) {
 		var failed any
 		synctest.Test(t, func(t *testing.T) {
 			l := &lives{
-				t: r, log: inBubble(int32(rapid.IntRange(1, 3).Draw(r, "partitions"))), up: make([]bool, 2),
+				t: r, log: inBubble(int32(rapid.IntRange(1, 3).Draw(r, "partitions"))), up: make([]bool, 2), blind: make([]authz.Instant, 2),
 				known: []map[string]bool{{}, {}}, acked: map[string]authz.Instant{}, maybe: map[string]bool{}, tally: tally,
 			}
 			for range l.up {

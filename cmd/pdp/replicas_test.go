@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -25,7 +26,8 @@ type sharer struct {
 	brokers *cluster
 	disk    *disktest.Memory
 	rules   *ruleSet
-	opened  func() // called when the log has been opened; nil for nothing
+	opened  func()      // called when the log has been opened; nil for nothing
+	alone   atomic.Bool // it is cut off from the brokers
 	*running
 }
 
@@ -45,6 +47,9 @@ func (r *sharer) boot() error {
 			fs: r.disk, time: func() (authz.Instant, time.Duration) { return authz.InstantOf(time.Now()), time.Since(begun) },
 			kafka: func(ctx context.Context, cfg kafka.Config) (kafkaLog, error) {
 				log, err := r.brokers.open(ctx, cfg)
+				if err == nil {
+					log.(*clusterLog).alone = &r.alone
+				}
 				if r.opened != nil {
 					r.opened()
 				}
