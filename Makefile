@@ -21,7 +21,7 @@ GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-replicas kafka kafka-stop e2e-kafka test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills rules check clean
+.PHONY: help build run run-replicas kafka kafka-stop e2e-kafka test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills model rules check clean
 
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ histories: ## Live HISTORIES (2000) random lives of a node, of an engine and of 
 	$(GO) test ./engine -run '^TestEveryDecisionIsWhatTheTwinDecides$$' -v -timeout 0 -rapid.checks=$(HISTORIES)
 	VIGIL_HISTORIES=$(HISTORIES) $(GO) test ./loadtest/history -run '^TestWithEveryMechanismNothingBreaks$$' -v -timeout 0
 	VIGIL_CROWD_ROUNDS=$$(($(HISTORIES) / 10 + 1)) $(GO) test ./cmd/pdp -run '^TestACrowdBreaksNothing$$' -v -timeout 0
+
+model: ## Search the model of the protocol on Kafka exhaustively; needs spin and gcc
+	@model/check
 
 e2e-kafka: ## Three processes and a real Kafka, which breaks, stops and is poisoned; needs Java 17 and Maven
 	$(GO) test -tags e2e -count 1 -timeout 20m -v $(E2EFLAGS) ./e2e
