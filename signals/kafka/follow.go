@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 
@@ -97,12 +96,6 @@ func (l *Log) known(numbers []int32, from signals.Positions) error {
 		if t, _ := topicOf(l.topics, number); t != nil && at > 0 && !there[number] {
 			return &PartitionError{Partition: l.PartitionName(number), Offset: at, What: ErrTruncated,
 				Detail: "the topic has no such partition any more"}
-		}
-	}
-	for _, m := range l.marks.all() {
-		if t, _ := topicOf(l.topics, m.partition); t != nil && t.id != m.topic {
-			return &PartitionError{Partition: l.PartitionName(m.partition), Offset: m.offset, What: ErrRecreated,
-				Detail: fmt.Sprintf("its id was %x and is %x", m.topic, t.id)}
 		}
 	}
 	return nil

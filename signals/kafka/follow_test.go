@@ -207,14 +207,33 @@ func TestANewPartitionIsFollowedBeforeTheViewIsFreshAgain(t *testing.T) {
 	l := w.openLog(w.config())
 	f := follow(t, l, nil)
 	f.wait()
-	cl := client(t, w.fake)
-	grow(t, cl, "log", 3)
+	inside, leave := make(chan struct{}), make(chan struct{})
+	f.mu.Lock()
+	f.hook = func(entries []signals.Entry) {
+		if entries[0].Position.Partition == 2 {
+			inside <- struct{}{}
+			<-leave
+		}
+	}
+	f.mu.Unlock()
+	grow(t, client(t, w.fake), "log", 3)
 	put(t, client(t, w.fake), "log", 2, "new")
 	acknowledged := w.now()
+	<-inside
+	for range 6 { // all brokers confirm the leaders of all partitions
+		<-l.cluster.changes()
+	}
+	if at := l.FreshAt(); at >= acknowledged {
+		t.Errorf("fresh at %s, but what was acknowledged at %s in the new partition is not delivered", at, acknowledged)
+	}
+	close(leave)
 	eventually(t, "fresh", func() bool { return l.FreshAt() >= acknowledged })
 	if got := f.values(2); !slices.Equal(got, []string{"new"}) {
 		t.Errorf("the view is said to be as of %d, after the record was acknowledged: %q", l.FreshAt(), got)
 	}
+	f.mu.Lock()
+	f.hook = nil
+	f.mu.Unlock()
 	eventually(t, "appends go there", func() bool {
 		at, err := l.Append(t.Context(), bytesOf("x"))
 		return err == nil && at[0].Partition == 2

@@ -24,6 +24,7 @@ type history struct {
 type copied struct {
 	start, hw int64 // hw -1 for the end
 	batches   []copiedBatch
+	flood     bool      // more is added by each fetch than it brings
 	limit     int       // how many batches an answer brings; 0 for all
 	code      errorCode // what it answers to fetches
 	rubbish   bool      // it sends bytes that are no batches
@@ -123,6 +124,11 @@ func (h *history) fetch(c *copied, req *kmsg.FetchRequest) kmsg.Response {
 	asked := req.Topics[0].Partitions[0]
 	res := req.ResponseKind().(*kmsg.FetchResponse)
 	p := kmsg.NewFetchResponseTopicPartition()
+	if c.flood {
+		c.limit = 1
+		c.add(0, "more")
+		c.add(0, "and more")
+	}
 	hw := c.hw
 	if hw < 0 {
 		hw = c.end()
