@@ -455,6 +455,7 @@ func TestAnEngineWaitsForKafkaWithItsPortsOpen(t *testing.T) {
 // TestAnEngineEndsWhileKafkaIsSilent, with what waits in its spool, which is in force when it
 // comes back although Kafka has not.
 func TestAnEngineEndsWhileKafkaIsSilent(t *testing.T) {
+	t.Parallel()
 	k := newGatedKafka(t)
 	k.topics(1)
 	one := launch(t, k, dataDir(t, "one")).ready()
