@@ -151,10 +151,11 @@ func (e *strangeError) Error() string {
 // of another replica, or begins from nothing where every partition has its first record.
 // Anything else is an error: what is gone may have been a revocation.
 func (s *kafkaStorage) restore(ctx context.Context, from *peers) error {
-	if err := s.begins(ctx); err != nil {
-		return err
+	var err error
+	if s.starts, err = s.kafka.Starts(ctx); err != nil {
+		return fmt.Errorf("where the log begins: %w", err)
 	}
-	err := s.restoreLocal()
+	err = s.restoreLocal()
 	if !errors.Is(err, snapshot.ErrNone) {
 		return err
 	}
@@ -171,27 +172,6 @@ func (s *kafkaStorage) restore(ctx context.Context, from *peers) error {
 		return hole
 	}
 	return s.restoreLocal()
-}
-
-// begins asks where each partition begins, as often as it takes: the brokers were there
-// when the log was opened.
-func (s *kafkaStorage) begins(ctx context.Context) error {
-	for {
-		var err error
-		if s.starts, err = s.kafka.Starts(ctx); err == nil {
-			return nil
-		}
-		err = fmt.Errorf("where the log begins: %w", err)
-		if ctx.Err() != nil {
-			return err
-		}
-		s.log.Warn("waiting for the Kafka cluster", "error", err)
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(time.Second):
-		}
-	}
 }
 
 // hole is the first partition that does not begin with its first record, or nil.
