@@ -52,13 +52,6 @@ func (c *config) checkLog(all *problems) {
 			}
 		}
 	}
-	if b := &c.Log.Bootstrap; len(b.From) == 0 {
-		for _, path := range []string{"log.bootstrap_token_file", "log.bootstrap_ca"} {
-			if where := c.at[path]; where != "" {
-				all.add(where, "%s has no meaning without log.bootstrap_from: name the replicas that it is for", path)
-			}
-		}
-	}
 	if k.DeadLetterTopic != "" && k.DeadLetterTopic == k.Topic {
 		all.add(c.where("log.kafka.dead_letter_topic"), "the dead letters would go back into the log: choose another topic")
 	}

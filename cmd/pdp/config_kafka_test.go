@@ -161,7 +161,6 @@ func TestWhatIsWrongWithTheKafkaSectionIsSaidWithItsPlace(t *testing.T) {
 		{"a peer for the journal", "vigil: 1\nlog: {bootstrap_from: [\"https://a:1\"]}", `:2:23: log.bootstrap_from has no meaning with log.kind: journal`},
 		{"a peer that is no URL", "vigil: 1\nlog: {kind: kafka, bootstrap_from: [\"a:1\"]}", `want control ports as https://host:port, http://host:port or unix:/path, not "a:1"`},
 		{"a peer with a password", "vigil: 1\nlog: {kind: kafka, bootstrap_from: [\"https://u:p@a:1\"]}", `want control ports as`},
-		{"a token for no peer", "vigil: 1\nlog: {kind: kafka, bootstrap_token_file: t, kafka: {topic: t, brokers: [\"a:1\"]}}", `log.bootstrap_token_file has no meaning without log.bootstrap_from`},
 		{"no tenant", input("tenants: [], may: [{types: [risk], kinds: [agent]}]"), `want at least one tenant`},
 	} {
 		_, err := load(t, c.yaml+"\n", nil, nil)
