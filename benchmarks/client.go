@@ -23,6 +23,7 @@ type order struct {
 	Entries     int    `json:"entries"` // different requests; 0: every request is new
 	Agents      int    `json:"agents"`  // that there are
 	For         nanos  `json:"for"`
+	Awake       bool   `json:"awake"` // never sleep: the client has a processor of its own
 }
 
 // nanos is a duration as it stands in JSON: a number of nanoseconds.
@@ -30,10 +31,10 @@ type nanos int64
 
 // tally answers an order.
 type tally struct {
-	Answered  int64  `json:"answered"`
-	Took      nanos  `json:"took"`
-	Processor nanos  `json:"processor"` // used by the client
-	Err       string `json:"err"`
+	Answered int64  `json:"answered"`
+	Took     nanos  `json:"took"`
+	Worked   nanos  `json:"worked"` // of it, the time in which the client asked and looked at answers
+	Err      string `json:"err"`
 }
 
 // clientCommand reads orders and answers each when it is done. It is a process of its own,
@@ -98,9 +99,9 @@ func (c *client) load(o order) (t tally) {
 			c.ready[o.Entries] = append(c.ready[o.Entries], request(i*max(1, o.Agents/o.Entries)%o.Agents, i))
 		}
 	}
-	used, begin := processorTime(os.Getpid()), time.Now()
-	answered, err := drive(conns[:o.Connections], begin.Add(time.Duration(o.For)), func(conn *connection) []byte { return c.next(conn, o) })
-	t = tally{Answered: answered, Took: nanos(time.Since(begin)), Processor: nanos(processorTime(os.Getpid()) - used)}
+	begin := time.Now()
+	answered, worked, err := drive(conns[:o.Connections], o.Awake, begin.Add(time.Duration(o.For)), func(conn *connection) []byte { return c.next(conn, o) })
+	t = tally{Answered: answered, Took: nanos(time.Since(begin)), Worked: nanos(worked)}
 	if err != nil {
 		t.Err = err.Error()
 	}

@@ -29,12 +29,17 @@ func dial(address string) (line, error) {
 	return line{fd}, errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
 }
 
+// patience is how long an answer may take.
+const patience = 10 * time.Second
+
 // drive keeps one request under way on each connection until then, and gives how many were
-// answered.
-func drive(conns []*connection, until time.Time, next func(*connection) []byte) (answered int64, err error) {
+// answered, and how long it was at work for them. With awake it looks for answers all the
+// time instead of sleeping until one comes: to wake it would be the work of the server that
+// writes one, and more of it the slower the server is.
+func drive(conns []*connection, awake bool, until time.Time, next func(*connection) []byte) (answered int64, worked time.Duration, err error) {
 	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, unix.Close(poll)) }()
 	ask := func(c *connection) error {
@@ -46,31 +51,38 @@ func drive(conns []*connection, until time.Time, next func(*connection) []byte) 
 	}
 	for i, c := range conns {
 		if err := unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, c.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)}); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if err := ask(c); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	events := make([]unix.EpollEvent, len(conns))
+	sleep := int(patience.Milliseconds())
+	if awake {
+		sleep = 0
+	}
+	last := time.Now() // that something came
 	for open := len(conns); open > 0; {
-		n, err := unix.EpollWait(poll, events, 10_000)
-		if errors.Is(err, unix.EINTR) {
+		n, err := unix.EpollWait(poll, events, sleep)
+		now := time.Now()
+		switch {
+		case errors.Is(err, unix.EINTR), err == nil && n == 0 && now.Sub(last) < patience:
 			continue
+		case err != nil || n == 0:
+			return answered, worked, fmt.Errorf("no answer for %s: %w", patience, err)
 		}
-		if err != nil || n == 0 {
-			return answered, fmt.Errorf("no answer for 10 s: %w", err)
-		}
-		more := time.Now().Before(until)
+		last = now
+		more := now.Before(until)
 		for _, event := range events[:n] {
 			c := conns[event.Fd]
 			size, err := unix.Read(c.fd, c.buffer[c.have:])
 			if err != nil || size == 0 {
-				return answered, fmt.Errorf("a connection ended: %w", err)
+				return answered, worked, fmt.Errorf("a connection ended: %w", err)
 			}
 			whole, err := c.took(size)
 			if err != nil {
-				return answered, err
+				return answered, worked, err
 			}
 			if !whole {
 				continue
@@ -79,9 +91,10 @@ func drive(conns []*connection, until time.Time, next func(*connection) []byte) 
 			if !more {
 				open--
 			} else if err := ask(c); err != nil {
-				return answered, err
+				return answered, worked, err
 			}
 		}
+		worked += time.Since(now)
 	}
-	return answered, nil
+	return answered, worked, nil
 }

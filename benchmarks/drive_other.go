@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +20,9 @@ func dial(address string) (line, error) {
 }
 
 // drive keeps one request under way on each connection until then, and gives how many were
-// answered.
-func drive(conns []*connection, until time.Time, next func(*connection) []byte) (int64, error) {
+// answered, and the processor time that this took. It cannot stay awake.
+func drive(conns []*connection, _ bool, until time.Time, next func(*connection) []byte) (int64, time.Duration, error) {
+	used := processorTime(os.Getpid())
 	var group sync.WaitGroup
 	var answered atomic.Int64
 	errs := make([]error, len(conns))
@@ -38,7 +40,7 @@ func drive(conns []*connection, until time.Time, next func(*connection) []byte) 
 		})
 	}
 	group.Wait()
-	return answered.Load(), errors.Join(errs...)
+	return answered.Load(), processorTime(os.Getpid()) - used, errors.Join(errs...)
 }
 
 func (c *connection) ask(request []byte) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -60,7 +61,7 @@ func (b *bench) measureHTTP(ctx context.Context) error {
 	defer asker.stop()
 
 	each := choose(b, 50*time.Millisecond, 100*time.Millisecond)
-	hot := order{Connections: httpConnections, Entries: httpEntries, Agents: httpAgents, For: nanos(each)}
+	hot := order{Connections: httpConnections, Entries: httpEntries, Agents: httpAgents, For: nanos(each), Awake: runtime.NumCPU() > 1}
 	fresh := hot
 	fresh.Entries = 0
 	all := []*loaded{
@@ -116,8 +117,8 @@ func (b *bench) startBare(engine string) (*child, string, error) {
 }
 
 // loadInTurn puts each load on for so many rounds, after a first one that only warms up.
-// It gives the share of its time that the client was on its processor, while it loaded the
-// bare server.
+// It gives the share of its time that the client was at work, while it loaded the bare
+// server.
 func (b *bench) loadInTurn(ctx context.Context, asker *child, all []*loaded, rounds int) (float64, error) {
 	var busy []float64
 	for round := range rounds + 1 {
@@ -140,7 +141,7 @@ func (b *bench) loadInTurn(ctx context.Context, asker *child, all []*loaded, rou
 			l.rates = append(l.rates, float64(t.Answered)/time.Duration(t.Took).Seconds())
 			l.costs = append(l.costs, float64(used)/float64(t.Answered))
 			if l.name == "bare" {
-				busy = append(busy, float64(t.Processor)/float64(t.Took))
+				busy = append(busy, float64(t.Worked)/float64(t.Took))
 			}
 		}
 	}
