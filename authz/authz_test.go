@@ -161,3 +161,24 @@ func TestACloneSharesNothing(t *testing.T) {
 		t.Errorf("the clone changed to %q", got)
 	}
 }
+
+// CheckID looks at several bytes at once: every byte is found in every place.
+func TestCheckIDFindsEveryByteInEveryPlace(t *testing.T) {
+	for length := 1; length <= 20; length++ {
+		for place := range length {
+			for c := range 256 {
+				id := []byte(strings.Repeat("a", length))
+				id[place] = byte(c)
+				fit := c >= 0x20 && c < 0x7f
+				if err := CheckID(string(id)); (err == nil) != fit {
+					t.Fatalf("%q: %v", id, err)
+				}
+			}
+		}
+	}
+	for _, id := range []string{"agent-ü", "ü", "名前-1234567890", "a\u00a0b"} {
+		if err := CheckID(id); err != nil {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}

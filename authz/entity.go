@@ -116,18 +116,43 @@ func CheckID(id string) error {
 	case len(id) > MaxID:
 		return fmt.Errorf("the id has %d bytes, more than %d", len(id), MaxID)
 	}
-	ascii := true
+	if plain(id) {
+		return nil
+	}
 	for i := range len(id) {
-		c := id[i]
-		if c < 0x20 || c == 0x7f {
+		if c := id[i]; c < 0x20 || c == 0x7f {
 			return fmt.Errorf("the id holds a control character (%#02x)", c)
 		}
-		ascii = ascii && c < 0x80
 	}
-	if !ascii && (!utf8.ValidString(id) || strings.ContainsRune(id, utf8.RuneError)) {
+	if !utf8.ValidString(id) || strings.ContainsRune(id, utf8.RuneError) {
 		return fmt.Errorf("the id is not valid UTF-8")
 	}
 	return nil
+}
+
+// plain reports whether id is all of printable ASCII, which most ids are. It looks at eight
+// bytes at once; short ids are left to a closer look.
+func plain(id string) bool {
+	const word = 8
+	if len(id) < word {
+		return false
+	}
+	for i := 0; i+word < len(id); i += word {
+		if !plainWord(id[i : i+word]) {
+			return false
+		}
+	}
+	return plainWord(id[len(id)-word:])
+}
+
+func plainWord(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	_ = s[7]
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	// The highest bit of a byte is set in w beyond ASCII, in the second term below a space,
+	// and in the third for DEL. A borrow reaches only the neighbours of such a byte.
+	return (w|(w-' '*ones)|((w^0x7f*ones)-ones))&highs == 0
 }
 
 // Key identifies an entity everywhere. Everything stands above tenants: its Tenant
