@@ -38,7 +38,7 @@ type inquiry struct {
 	class     string
 	profile   *rules.Profile
 	frame     rules.Frame
-	unknown   [authz.NumKinds]authz.Standing // for entities without a record
+	unknown   [authz.NumKinds]authz.Standing // for entities without a record; only their ids are ever set
 	cacheable bool
 }
 
@@ -122,16 +122,18 @@ func (q *inquiry) touch(kind authz.Kind, id string, issuedAt authz.Instant) int 
 	if id == "" && kind != authz.KindEverything {
 		return -1
 	}
+	ref := authz.Ref{Kind: kind, ID: id}
 	n := len(q.touched)
-	q.touched = slices.Grow(q.touched, 1)[:n+1]
-	t := &q.touched[n] // written in place: what an earlier use left there is all replaced
-	t.ref, t.issuedAt, t.record, t.effect = authz.Ref{Kind: kind, ID: id}, issuedAt, nil, nil
+	var record *posture.Record
 	switch {
 	case q.recorded == nil:
-		t.record = q.view.Read(t.ref.In(q.principal.Tenant))
+		record = q.view.Read(ref.In(q.principal.Tenant))
 	case n < len(q.recorded):
-		t.record = q.recorded[n]
+		record = q.recorded[n]
 	}
+	q.touched = slices.Grow(q.touched, 1)[:n+1]
+	t := &q.touched[n] // written in place: settle replaces the effect that an earlier use left there
+	t.ref, t.issuedAt, t.record = ref, issuedAt, record
 	return n
 }
 

@@ -61,7 +61,7 @@ func (q *inquiry) fillFrame() {
 			q.frame.Standings[t.ref.Kind] = &t.effect.Standing
 			continue
 		}
-		q.unknown[t.ref.Kind] = authz.Standing{ID: t.ref.ID}
+		q.unknown[t.ref.Kind].ID = t.ref.ID
 		q.frame.Standings[t.ref.Kind] = &q.unknown[t.ref.Kind]
 	}
 }
