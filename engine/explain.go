@@ -89,7 +89,7 @@ func (q *inquiry) explain() Explanation {
 	verdict, traces := q.plan.Explain(&q.frame, q.class)
 	x.Rules = traces
 	if stopped && q.profile != nil {
-		x.Without = q.seal(q.ruled(verdict))
+		x.Without = q.seal(q.ruled(&verdict))
 	}
 	return x
 }

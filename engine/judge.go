@@ -22,8 +22,8 @@ func (q *inquiry) judge() *authz.Decision {
 		}
 	}
 	q.fillFrame()
-	d := q.ruled(q.plan.Evaluate(&q.frame, q.class))
-	return q.seal(d)
+	v := q.plan.Evaluate(&q.frame, q.class)
+	return q.seal(q.ruled(&v))
 }
 
 // stopped makes the decision of a gate that stopped.
@@ -67,7 +67,7 @@ func (q *inquiry) fillFrame() {
 }
 
 // ruled adds posture's own demands to what the rules say.
-func (q *inquiry) ruled(v rules.Verdict) *authz.Decision {
+func (q *inquiry) ruled(v *rules.Verdict) *authz.Decision {
 	d := &authz.Decision{
 		Effect: v.Effect, Class: v.Class, Code: v.Code, Input: v.Input,
 		Rules: v.Rules, Errors: v.Errors, Observed: v.Observed, Obligations: v.Obligations,

@@ -194,18 +194,18 @@ func (s *scratch) verdict() Verdict {
 	switch {
 	case len(s.denies) > 0:
 		v.Effect, v.Class, v.Code = authz.Deny, authz.ClassRule, authz.DeniedByRule
-		v.decide(s.denies)
+		s.decide(&v, s.denies)
 	case worst != nil && (strict || len(s.requires) == 0 && len(s.allows) == 0):
 		v.Effect, v.Class, v.Code = authz.Deny, authz.ClassError, authz.CouldNotEvaluate
 		e := s.describe(worst)
 		v.Input, v.Rules, v.ReasonAdmin = e.Input, worst.rule.self, "rule "+e.Rule+": "+e.Message
 	case len(s.requires) > 0:
 		v.Effect, v.Class, v.Code = authz.Require, authz.ClassRequire, authz.Obliged
-		v.decide(s.requires)
+		s.decide(&v, s.requires)
 		v.Obligations = obligations(s.requires)
 	case len(s.allows) > 0:
 		v.Effect, v.Class, v.Code = authz.Allow, authz.ClassAllow, authz.Allowed
-		v.decide(s.allows)
+		s.decide(&v, s.allows)
 	default:
 		v.Effect, v.Class, v.Code = authz.Deny, authz.ClassDefault, authz.NoAllowRule
 	}
@@ -229,15 +229,20 @@ func (s *scratch) verdict() Verdict {
 }
 
 // decide names the rules that decided, and gives the reasons of the first that has them.
-func (v *Verdict) decide(rules []*rule) {
+// The names of those that decided together last are kept: mostly they do so again.
+func (s *scratch) decide(v *Verdict, rules []*rule) {
 	sortRules(rules)
-	if len(rules) == 1 {
+	switch {
+	case len(rules) == 1:
 		v.Rules = rules[0].self
-	} else {
+	case slices.Equal(rules, s.together):
+		v.Rules = s.names
+	default:
 		v.Rules = make([]string, len(rules))
 		for i, r := range rules {
 			v.Rules[i] = r.source.ID
 		}
+		s.together, s.names = append(s.together[:0], rules...), v.Rules
 	}
 	for _, r := range rules {
 		v.ReasonUser = cmp.Or(v.ReasonUser, r.source.ReasonUser)

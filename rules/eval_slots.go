@@ -164,6 +164,8 @@ type scratch struct {
 
 	denies, requires, allows, observed []*rule
 	failures                           []failure
+	together                           []*rule  // the last that decided together
+	names                              []string // their ids; shared by verdicts and never changed
 	until                              authz.Instant
 }
 
