@@ -79,15 +79,11 @@ func partitionAnswer(index int32, code errorCode, records []byte) []byte {
 	return append(appendString(b, string(records)), 0)
 }
 
-// fetchAnswer is a good one, of version 13 or 12, if these are.
-func fetchAnswer(version int16, code errorCode, topic string, id [16]byte, partitions ...[]byte) []byte {
+// fetchAnswer is a good one, if these are.
+func fetchAnswer(code errorCode, id [16]byte, partitions ...[]byte) []byte {
 	b := append(make([]byte, 1+4), byte(code>>8), byte(code))
 	b = append(appendInt32(b, 0), 1+1)
-	if version >= fetchByID {
-		b = append(b, id[:]...)
-	} else {
-		b = appendString(b, topic)
-	}
+	b = append(b, id[:]...)
 	b = append(b, byte(len(partitions)+1))
 	for _, p := range partitions {
 		b = append(b, p...)
@@ -99,39 +95,37 @@ func fetchAnswer(version int16, code errorCode, topic string, id [16]byte, parti
 // offsets that are not theirs.
 func TestAFetchTakesRecordsOfItsPartitionAlone(t *testing.T) {
 	id, other := [16]byte{1}, [16]byte{2}
-	r := fetchRequest{topic: "log", id: id, partition: 3}
+	r := fetchRequest{id: id, partition: 3}
 	good := partitionAnswer(3, errNone, values(4, "a"))
-	for _, version := range []int16{fetchByName, fetchByID} {
-		whole := fetchAnswer(version, errNone, "log", id, good)
-		f, err := r.decode(whole, version)
-		if err != nil || f.code != errNone || f.highWatermark != 9 || f.logStart != 4 || string(f.records) != string(values(4, "a")) {
-			t.Errorf("v%d: %+v, %v", version, f, err)
+	whole := fetchAnswer(errNone, id, good)
+	f, err := r.decode(whole)
+	if err != nil || f.code != errNone || f.highWatermark != 9 || f.logStart != 4 || string(f.records) != string(values(4, "a")) {
+		t.Errorf("%+v, %v", f, err)
+	}
+	for name, bad := range map[string][]byte{
+		"another topic":     fetchAnswer(errNone, other, good),
+		"another partition": fetchAnswer(errNone, id, partitionAnswer(2, errNone, nil)),
+		"one more":          fetchAnswer(errNone, id, good, partitionAnswer(2, errNone, nil)),
+		"twice":             fetchAnswer(errNone, id, good, good),
+		"none":              fetchAnswer(errNone, id),
+		"a byte too many":   append(fetchAnswer(errNone, id, good), 0),
+	} {
+		if f, err := r.decode(bad); !errors.Is(err, errMalformed) || f.records != nil {
+			t.Errorf("%s: %+v, %v", name, f, err)
 		}
-		for name, bad := range map[string][]byte{
-			"another topic":     fetchAnswer(version, errNone, "logs", other, good),
-			"another partition": fetchAnswer(version, errNone, "log", id, partitionAnswer(2, errNone, nil)),
-			"one more":          fetchAnswer(version, errNone, "log", id, good, partitionAnswer(2, errNone, nil)),
-			"twice":             fetchAnswer(version, errNone, "log", id, good, good),
-			"none":              fetchAnswer(version, errNone, "log", id),
-			"a byte too many":   append(fetchAnswer(version, errNone, "log", id, good), 0),
-		} {
-			if f, err := r.decode(bad, version); !errors.Is(err, errMalformed) || f.records != nil {
-				t.Errorf("v%d, %s: %+v, %v", version, name, f, err)
-			}
+	}
+	for n := range whole {
+		if _, err := r.decode(whole[:n]); !errors.Is(err, errMalformed) {
+			t.Errorf("cut short after %d bytes: %v", n, err)
 		}
-		for n := range whole {
-			if _, err := r.decode(whole[:n], version); !errors.Is(err, errMalformed) {
-				t.Errorf("v%d, cut short after %d bytes: %v", version, n, err)
-			}
-		}
-		for name, refusal := range map[string][]byte{
-			"the whole request": fetchAnswer(version, errUnknownTopicID, "log", id),
-			"both":              fetchAnswer(version, errUnknownTopicID, "log", id, good),
-			"the partition":     fetchAnswer(version, errNone, "log", id, partitionAnswer(3, errUnknownTopicID, nil)),
-		} {
-			if f, err := r.decode(refusal, version); f.code != errUnknownTopicID || len(f.records) != 0 || err != nil {
-				t.Errorf("v%d, an error of %s: %+v, %v", version, name, f, err)
-			}
+	}
+	for name, refusal := range map[string][]byte{
+		"the whole request": fetchAnswer(errUnknownTopicID, id),
+		"both":              fetchAnswer(errUnknownTopicID, id, good),
+		"the partition":     fetchAnswer(errNone, id, partitionAnswer(3, errUnknownTopicID, nil)),
+	} {
+		if f, err := r.decode(refusal); f.code != errUnknownTopicID || len(f.records) != 0 || err != nil {
+			t.Errorf("an error of %s: %+v, %v", name, f, err)
 		}
 	}
 }

@@ -254,10 +254,10 @@ func TestTheCallersErrorEndsTheReading(t *testing.T) {
 }
 
 // fetchAll reads a partition from an offset to its end, as a follower does.
-func fetchAll(t testing.TB, c *conn, topic string, id [16]byte, from int64) (batches []batch, records []record) {
+func fetchAll(t testing.TB, c *conn, id [16]byte, from int64) (batches []batch, records []record) {
 	t.Helper()
 	for {
-		f, err := c.fetch(bounded(t), fetchRequest{topic: topic, id: id, epoch: -1, offset: from, wait: 10 * time.Millisecond, maxBytes: 64 << 10})
+		f, err := c.fetch(bounded(t), fetchRequest{id: id, epoch: -1, offset: from, wait: 10 * time.Millisecond, maxBytes: 64 << 10})
 		if err = errors.Join(err, f.code.err()); err != nil {
 			t.Fatal(err)
 		}
@@ -299,20 +299,17 @@ func TestFetchesGiveBackWhatAnotherClientWrote(t *testing.T) {
 			want = append(want, lines...)
 		}
 	}
-	for _, version := range []int16{fetchByName, fetchByID} {
-		c.versions[1] = versionRange{4, version}
-		batches, records := fetchAll(t, c, "log", id, 0)
-		if len(records) != len(want) {
-			t.Fatalf("v%d: %d records in %d batches, want %d", version, len(records), len(batches), len(want))
+	batches, records := fetchAll(t, c, id, 0)
+	if len(records) != len(want) {
+		t.Fatalf("%d records in %d batches, want %d", len(records), len(batches), len(want))
+	}
+	for i, r := range records {
+		if string(r.value) != want[i] || r.offset != int64(i) || r.appended == 0 {
+			t.Errorf("record %d: offset %d, %.20q", i, r.offset, r.value)
 		}
-		for i, r := range records {
-			if string(r.value) != want[i] || r.offset != int64(i) || r.appended == 0 {
-				t.Errorf("v%d, record %d: offset %d, %.20q", version, i, r.offset, r.value)
-			}
-		}
-		if _, records := fetchAll(t, c, "log", id, 3); len(records) != len(want)-3 || records[0].offset != 3 {
-			t.Errorf("v%d: from within a batch: %d records", version, len(records))
-		}
+	}
+	if _, records := fetchAll(t, c, id, 3); len(records) != len(want)-3 || records[0].offset != 3 {
+		t.Errorf("from within a batch: %d records", len(records))
 	}
 	for which, at := range map[int64]int64{latest: int64(len(want)), earliest: 0} {
 		if got, code, err := c.offset(bounded(t), "log", 0, m.topics["log"].partitions[0].epoch, which); got != at || code != errNone || err != nil {
@@ -326,10 +323,10 @@ func TestFetchesGiveBackWhatAnotherClientWrote(t *testing.T) {
 		t.Errorf("%v, %v", code, err)
 	}
 	for name, r := range map[string]fetchRequest{
-		"OFFSET_OUT_OF_RANGE":        {topic: "log", id: id, epoch: -1, offset: 1000},
-		"UNKNOWN_TOPIC_ID":           {topic: "log", id: [16]byte{1}, epoch: -1},
-		"UNKNOWN_LEADER_EPOCH":       {topic: "log", id: id, epoch: 99},
-		"UNKNOWN_TOPIC_OR_PARTITION": {topic: "log", id: id, partition: 9, epoch: -1},
+		"OFFSET_OUT_OF_RANGE":        {id: id, epoch: -1, offset: 1000},
+		"UNKNOWN_TOPIC_ID":           {id: [16]byte{1}, epoch: -1},
+		"UNKNOWN_LEADER_EPOCH":       {id: id, epoch: 99},
+		"UNKNOWN_TOPIC_OR_PARTITION": {id: id, partition: 9, epoch: -1},
 	} {
 		if f, err := c.fetch(bounded(t), r); err != nil || !strings.HasSuffix(f.code.Error(), name) {
 			t.Errorf("%s: %+v, %v", name, f, err)
@@ -359,7 +356,7 @@ func TestTransactionsAreToldApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var seen []string
-	batches, _ := fetchAll(t, c, "log", m.topics["log"].id, 0)
+	batches, _ := fetchAll(t, c, m.topics["log"].id, 0)
 	for _, b := range batches {
 		said := fmt.Sprintf("%d-%d transactional=%t control=%t", b.base, b.last, b.transactional, b.control)
 		for r := range b.records() {

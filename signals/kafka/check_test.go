@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"vigil/authz"
 )
 
 // goodSettings are what the contract needs.
@@ -231,8 +233,28 @@ func TestCheckTriesEveryBroker(t *testing.T) {
 	if _, err := Check(bounded(t), cfg); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("no broker: %v", err)
 	}
-	old := fakeCluster(t, kfake.NumBrokers(1), kfake.MaxVersions(kversion.V2_7_0()))
-	if _, err := Check(bounded(t), configOf(old)); !errors.Is(err, errTooOld) {
-		t.Errorf("a broker without topic ids: %v", err)
+}
+
+// TestABrokerThatFetchesByNameIsRefused: there a topic that is made anew under its name could
+// be read in the place of the old one.
+func TestABrokerThatFetchesByNameIsRefused(t *testing.T) {
+	for version, of := range map[string]*kversion.Versions{"2.7": kversion.V2_7_0(), "3.0": kversion.V3_0_0()} {
+		old := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "log"), kfake.MaxVersions(of))
+		cfg := configOf(old)
+		_, ofCheck := Check(bounded(t), cfg)
+		cfg.AllowWeak, cfg.Now = []string{"all"}, func() authz.Instant { return 1 }
+		l, ofOpen := Open(bounded(t), cfg)
+		if l != nil {
+			_ = l.Close()
+		}
+		for _, err := range []error{ofCheck, ofOpen} {
+			if !errors.Is(err, errTooOld) || !strings.Contains(err.Error(), "3.1") {
+				t.Errorf("Kafka %s: %v", version, err)
+			}
+		}
+	}
+	good := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "log"), kfake.MaxVersions(kversion.V3_1_0()))
+	if _, err := Check(bounded(t), configOf(good)); err != nil {
+		t.Errorf("Kafka 3.1: %v", err)
 	}
 }

@@ -56,8 +56,8 @@ var (
 	// not the broker's.
 	errAuthentication = errors.New("authentication failed")
 	// errTooOld says that the broker does not know a version of the protocol that is
-	// needed.
-	errTooOld = errors.New("the broker is too old")
+	// needed: topics are fetched by their ids since Kafka 3.1.
+	errTooOld = errors.New("the broker is older than Kafka 3.1")
 )
 
 // errorCode is a broker's answer to a part of a request, as the protocol numbers them.

@@ -10,12 +10,10 @@ import (
 )
 
 // The library's Fetch ends before topics had ids, and unpacks records as it decodes, so
-// this one is written out. Version 12 is that of Kafka 2.8; since version 13 (3.1) a topic
-// is named by its id, so that another one of the same name never answers.
-const (
-	fetchByName int16 = 12
-	fetchByID   int16 = 13
-)
+// this one is written out. Version 13, of Kafka 3.1, is the first that names a topic by its
+// id (KIP-516). By its name alone another topic could answer that was made anew between two
+// answers about the cluster, and the view would look fresh: no older broker is read from.
+const fetchVersion int16 = 13
 
 // fetchMargin is what an answer may come later than it has to. A broker that is throttling
 // this client holds answers back by seconds.
@@ -23,8 +21,7 @@ const fetchMargin = 10 * time.Second
 
 // fetchRequest asks for the records of one partition.
 type fetchRequest struct {
-	topic     string
-	id        [16]byte // the topic's; a broker that knows ids refuses to answer for another of the same name
+	id        [16]byte // the topic's; a broker refuses to answer for another of the same name
 	partition int32
 	epoch     int32         // of the leader that is asked; it refuses if it is another's. -1 for any
 	offset    int64         // of the first record that is wanted
@@ -51,18 +48,26 @@ func (c *conn) fetch(ctx context.Context, r fetchRequest) (fetched, error) {
 }
 
 func (c *conn) askFetch(ctx context.Context, r fetchRequest) (fetched, error) {
-	version, err := c.version(protocol.Fetch, fetchByName, fetchByID)
+	if err := c.canFetch(); err != nil {
+		return fetched{}, err
+	}
+	body, err := c.exchange(ctx, end(r.append(c.begin(protocol.Fetch, fetchVersion))), r.wait+fetchMargin, maxFetched)
 	if err != nil {
 		return fetched{}, err
 	}
-	body, err := c.exchange(ctx, end(r.append(c.begin(protocol.Fetch, version), version)), r.wait+fetchMargin, maxFetched)
-	if err != nil {
-		return fetched{}, err
-	}
-	return r.decode(body, version)
+	return r.decode(body)
 }
 
-func (r *fetchRequest) append(b []byte, version int16) []byte {
+// canFetch says why this broker cannot be read from, or nil.
+func (c *conn) canFetch() error {
+	if c.versions[protocol.Fetch].max < fetchVersion {
+		return fmt.Errorf("%w: it cannot fetch a topic by its id", errTooOld)
+	}
+	_, err := c.version(protocol.Fetch, fetchVersion, fetchVersion)
+	return err
+}
+
+func (r *fetchRequest) append(b []byte) []byte {
 	const (
 		consumer      = -1 // no replica
 		atLeast       = 1  // byte
@@ -83,11 +88,7 @@ func (r *fetchRequest) append(b []byte, version int16) []byte {
 	b = appendInt32(b, noSession)
 	b = appendInt32(b, noSessionYet)
 	b = append(b, one)
-	if version >= fetchByID {
-		b = append(b, r.id[:]...)
-	} else {
-		b = appendString(b, r.topic)
-	}
+	b = append(b, r.id[:]...)
 	b = append(b, one)
 	b = appendInt32(b, r.partition)
 	b = appendInt32(b, r.epoch)
@@ -103,7 +104,7 @@ func (r *fetchRequest) append(b []byte, version int16) []byte {
 
 // decode reads the answer, from after its correlation id on. It is of the one partition
 // that was asked for, or of none and an error.
-func (r *fetchRequest) decode(body []byte, version int16) (fetched, error) {
+func (r *fetchRequest) decode(body []byte) (fetched, error) {
 	c := &cursor{rest: body}
 	f := fetched{highWatermark: -1, logStart: -1}
 	c.tags()  // of the header
@@ -112,12 +113,7 @@ func (r *fetchRequest) decode(body []byte, version int16) (fetched, error) {
 	c.int32() // session
 	found := false
 	for topics := c.count(true); topics > 0 && !c.bad; topics-- {
-		var ours bool
-		if version >= fetchByID {
-			ours = string(c.take(16)) == string(r.id[:])
-		} else {
-			ours = c.string(true) == r.topic
-		}
+		ours := string(c.take(16)) == string(r.id[:])
 		for partitions := c.count(true); partitions > 0 && !c.bad; partitions-- {
 			index, p := c.fetched()
 			if !ours || index != r.partition || found {

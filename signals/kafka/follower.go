@@ -196,7 +196,7 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 }
 
 func (f *follower) request(lead *lead, offset int64, wait time.Duration) fetchRequest {
-	return fetchRequest{topic: f.t.name, id: f.t.id, partition: f.partition, epoch: lead.epoch, offset: offset, wait: wait, maxBytes: f.maxBytes}
+	return fetchRequest{id: f.t.id, partition: f.partition, epoch: lead.epoch, offset: offset, wait: wait, maxBytes: f.maxBytes}
 }
 
 // refused finds what it means that a broker does not fetch.

@@ -86,18 +86,12 @@ func FuzzMetadata(f *testing.F) {
 }
 
 func FuzzFetch(f *testing.F) {
-	for _, version := range []int16{fetchByName, fetchByID} {
-		f.Add(fetchAnswer(version, errNone, "log", [16]byte{}, partitionAnswer(0, errNone, values(4, "a"))), version == fetchByID)
-		f.Add(fetchAnswer(version, errNone, "log", [16]byte{}, partitionAnswer(0, errOffsetOutOfRange, nil)), version == fetchByID)
-		f.Add([]byte{0, 0, 0, 0, 0, 0, 70, 0, 0, 0, 0, 1, 0}, version == fetchByID)
-	}
-	f.Fuzz(func(t *testing.T, body []byte, byID bool) {
-		version := fetchByName
-		if byID {
-			version = fetchByID
-		}
-		r := fetchRequest{topic: "log"}
-		got, err := r.decode(body, version)
+	f.Add(fetchAnswer(errNone, [16]byte{}, partitionAnswer(0, errNone, values(4, "a"))))
+	f.Add(fetchAnswer(errNone, [16]byte{}, partitionAnswer(0, errOffsetOutOfRange, nil)))
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 70, 0, 0, 0, 0, 1, 0})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := fetchRequest{}
+		got, err := r.decode(body)
 		if err != nil && (got.records != nil || !errors.Is(err, errMalformed)) || len(got.records) > len(body) {
 			t.Fatalf("%+v, %v", got, err)
 		}

@@ -43,8 +43,8 @@ const unknownTopicFor = 10 * time.Second
 
 // Open reaches the cluster, however long that takes, until ctx ends; it says in the log what
 // it waits for. It is an error if the configuration is wrong, if a topic does not exist or is
-// set to be weaker than the log needs (see Check), if brokers are too old to tell the ids of
-// topics, or if they do not take the credentials.
+// set to be weaker than the log needs (see Check), if brokers are older than
+// Kafka 3.1, or if they do not take the credentials.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	switch {
 	case len(cfg.Brokers) == 0:

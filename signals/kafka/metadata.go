@@ -52,7 +52,7 @@ func (c *conn) metadata(ctx context.Context, topics []string) (*clusterMeta, err
 
 func (c *conn) askMetadata(ctx context.Context, topics []string) (*clusterMeta, error) {
 	if _, err := c.version(protocol.Metadata, metadataVersion, metadataVersion); err != nil {
-		return nil, fmt.Errorf("%w; topics have ids since Kafka 2.8", err)
+		return nil, err
 	}
 	frame := c.begin(protocol.Metadata, metadataVersion)
 	frame = binary.AppendUvarint(frame, uint64(len(topics))+1)

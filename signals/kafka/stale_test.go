@@ -22,7 +22,7 @@ func TestAFetchThatWasSentBeforeASuspensionMakesNothingFresh(t *testing.T) {
 	l.fresh.begin(clock)
 	l.fresh.follows(0, 0, 5)
 	near, far := net.Pipe()
-	cn := &conn{tcp: near, stream: near, room: maxAnswer, versions: map[protocol.ApiKey]versionRange{protocol.Fetch: {12, 12}}}
+	cn := &conn{tcp: near, stream: near, room: maxAnswer, versions: map[protocol.ApiKey]versionRange{protocol.Fetch: {fetchVersion, fetchVersion}}}
 	f := l.newFollower(0, 0, nil)
 	done := make(chan error)
 	go func() { done <- f.fetchAll(bounded(t), cn, &lead{leader: 0, epoch: 5}, promise{asked: clock}) }()
@@ -34,10 +34,10 @@ func TestAFetchThatWasSentBeforeASuspensionMakesNothingFresh(t *testing.T) {
 		}
 		clock += wake
 		res := kmsg.NewPtrFetchResponse()
-		res.Version = 12
+		res.Version = fetchVersion
 		p := kmsg.NewFetchResponseTopicPartition()
 		of := kmsg.NewFetchResponseTopic()
-		of.Topic, of.Partitions = "log", append(of.Partitions, p)
+		of.Partitions = append(of.Partitions, p)
 		res.Topics = append(res.Topics, of)
 		body := res.AppendTo([]byte{0})
 		frame := append(appendInt32(nil, int32(4+len(body))), request[4:8]...)

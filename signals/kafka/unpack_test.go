@@ -160,7 +160,7 @@ func TestABombInATopicIsOneRefusedBatch(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	batches, records := fetchAll(t, c, "log", m.topics["log"].id, 0)
+	batches, records := fetchAll(t, c, m.topics["log"].id, 0)
 	runtime.ReadMemStats(&after)
 	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 3*maxUnpacked>>20 {
 		t.Errorf("%d MiB", took)

@@ -42,7 +42,8 @@ func newDialer(cfg *Config) *dialer {
 
 // dial connects to a broker (host:port) and learns what it can do: TCP, TLS, ApiVersions
 // and SASL, as configured, within 10 s. Where the broker takes the connection but not the
-// credentials, the error wraps errAuthentication; it holds no secret.
+// credentials, the error wraps errAuthentication; it holds no secret. A broker that cannot be
+// read from is refused as errTooOld.
 func (d *dialer) dial(ctx context.Context, address string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -79,6 +80,9 @@ func (d *dialer) open(ctx context.Context, c *conn, host string) error {
 		return fmt.Errorf("%w: the broker closes it at once, as one does that wants TLS", err)
 	}
 	if err != nil {
+		return err
+	}
+	if err := c.canFetch(); err != nil {
 		return err
 	}
 	if d.sasl != nil {

@@ -242,7 +242,7 @@ func TestAnEndedContextEndsWhatWaits(t *testing.T) {
 		return nil, nil, false
 	})
 	go func() { <-asked; cancel() }()
-	if _, err := c.fetch(ctx, fetchRequest{topic: "log", epoch: -1, wait: time.Hour, maxBytes: 1 << 20}); !errors.Is(err, context.Canceled) || errors.Is(err, errNotSent) {
+	if _, err := c.fetch(ctx, fetchRequest{epoch: -1, wait: time.Hour, maxBytes: 1 << 20}); !errors.Is(err, context.Canceled) || errors.Is(err, errNotSent) {
 		t.Errorf("%v", err)
 	}
 	if _, err := c.metadata(bounded(t), nil); !errors.Is(err, errNotSent) {
@@ -253,8 +253,8 @@ func TestAnEndedContextEndsWhatWaits(t *testing.T) {
 	}
 }
 
-func TestBrokersWithoutTopicIdsAreRefused(t *testing.T) {
-	c := &conn{tcp: closed{}, versions: map[protocol.ApiKey]versionRange{protocol.Metadata: {0, 9}, protocol.Fetch: {0, 11}}}
+func TestBrokersThatDoNotFetchByTopicIDAreRefused(t *testing.T) {
+	c := &conn{tcp: closed{}, versions: map[protocol.ApiKey]versionRange{protocol.Metadata: {0, 9}, protocol.Fetch: {0, 12}}}
 	if _, err := c.metadata(bounded(t), nil); !errors.Is(err, errTooOld) || !errors.Is(err, errNotSent) {
 		t.Errorf("%v", err)
 	}
