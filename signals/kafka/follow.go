@@ -102,10 +102,35 @@ func (l *Log) known(numbers []int32, from signals.Positions) error {
 }
 
 // memory holds the mark of each partition: of the last record that was handed over, or of a
-// later one. It is safe for concurrent use.
+// later one; and where it was found that records which were handed over are there no more.
+// It is safe for concurrent use.
 type memory struct {
-	mu    sync.Mutex
-	marks map[int32]mark
+	mu     sync.Mutex
+	marks  map[int32]mark
+	losses map[int32]*PartitionError
+}
+
+// lost remembers, with nil forgets, that a partition has lost what it had. Once retention has
+// taken the place of a mark nothing else tells a log that went on from one that did not.
+func (m *memory) lost(number int32, what *PartitionError) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.losses == nil {
+		m.losses = make(map[int32]*PartitionError)
+	}
+	m.losses[number] = what
+}
+
+// loss gives what is remembered as an error, or nil.
+func (m *memory) loss(number int32) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.losses[number] == nil {
+		return nil
+	}
+	what := *m.losses[number]
+	what.Detail += "; retention has taken the place since, so that a restart from a snapshot would not notice it"
+	return &what
 }
 
 // of gives the mark of a partition, if it has one.

@@ -162,6 +162,42 @@ func TestATruncatedAndRegrownLogIsNoticedByItsMark(t *testing.T) {
 	}
 }
 
+// TestWhatWasFoundLostIsRememberedWhenRetentionTakesTheProof: that the mark's record is gone
+// by retention says nothing of a log that is known to have lost it before.
+func TestWhatWasFoundLostIsRememberedWhenRetentionTakesTheProof(t *testing.T) {
+	for what, change := range map[error]func(*copied){
+		ErrDiverged:  func(c *copied) { c.batches = c.batches[:1]; c.add(7, "other"); c.add(7, "3") },
+		ErrTruncated: func(c *copied) { c.batches = c.batches[:1] },
+	} {
+		t.Run(what.Error(), func(t *testing.T) {
+			w := newWorld(t, 1, 1)
+			h := w.scripted("log", func(c *copied) { c.add(0, "0", "1"); c.add(0, "2") })
+			l := w.openLog(w.config())
+			f := follow(t, l, nil)
+			f.wait()
+			eventually(t, "delivered", func() bool { return f.count() == 3 })
+			h.changeAll(func(c *copied) { change(c); c.leader, c.epoch, c.replicas = 0, 2, []int32{0} })
+			f.broken(what, "log/0", 2)
+
+			h.changeAll(func(c *copied) { c.start, c.batches = 3, nil; c.add(7, "3") })
+			f = follow(t, l, signals.Positions{0: 3})
+			f.broken(what, "log/0", 2)
+			if f.count() != 0 {
+				t.Errorf("what comes after was delivered: %q", f.values(0))
+			}
+
+			// A leader that still has the record leads again: nothing is lost.
+			h.changeAll(func(c *copied) { c.start, c.batches = 0, nil; c.add(0, "0", "1"); c.add(0, "2"); c.epoch = 3 })
+			f = follow(t, l, signals.Positions{0: 3})
+			f.wait()
+			f.stop()
+			h.changeAll(func(c *copied) { c.start, c.batches = 3, nil; c.add(3, "3") })
+			f = follow(t, l, signals.Positions{0: 3})
+			eventually(t, "it goes on", func() bool { return slices.Equal(f.values(0), []string{"3"}) })
+		})
+	}
+}
+
 // The mechanism turned off: without a mark, a log that was cut and has grown again is read on
 // as if nothing had happened.
 func TestWithoutAMarkARegrownLogGoesUnnoticed(t *testing.T) {

@@ -89,6 +89,9 @@ func (f *follower) run(ctx context.Context) error {
 		case errors.As(err, &delivery):
 			return delivery.err
 		case errors.As(err, &partition):
+			if partition.What == ErrTruncated || partition.What == ErrDiverged {
+				f.l.marks.lost(f.number, partition)
+			}
 			return err
 		case lead.over.Err() != nil, err == errAnew:
 			err = errMoved

@@ -17,7 +17,7 @@ var errBehind = errors.New("the leader does not show all that it has yet")
 func (f *follower) verify(ctx context.Context, cn *conn, lead *lead, end int64) error {
 	m, ok := f.l.marks.of(f.number)
 	if !ok {
-		return nil
+		return f.l.marks.loss(f.number)
 	}
 	if m.topic != f.t.id {
 		return f.wrong(m.offset, ErrRecreated, fmt.Sprintf("its id was %x and is %x", m.topic, f.t.id))
@@ -33,7 +33,11 @@ func (f *follower) verify(ctx context.Context, cn *conn, lead *lead, end int64) 
 	case len(got.records) == 0:
 		return f.unseen(ctx, cn, lead, m, end)
 	}
-	return f.compare(ctx, got.records, m)
+	if err := f.compare(ctx, got.records, m); err != nil {
+		return err
+	}
+	f.l.marks.lost(f.number, nil) // where a leader without the record was seen, that is over
+	return nil
 }
 
 // compare looks for the record of a mark among those that a fetch brought.
@@ -82,7 +86,8 @@ func (f *follower) same(b *batch, m mark) bool {
 }
 
 // lost finds why the record of the mark is out of range. Retention may have taken it since
-// it was delivered; then the topic's id says that this is the same log.
+// it was delivered; then the topic's id says that this is the same log, unless the record was
+// seen to be lost before.
 func (f *follower) lost(ctx context.Context, cn *conn, lead *lead, m mark) error {
 	start, end, err := f.bounds(ctx, cn, lead)
 	switch {
@@ -93,7 +98,7 @@ func (f *follower) lost(ctx context.Context, cn *conn, lead *lead, m mark) error
 	case end <= m.offset:
 		return f.wrong(m.offset, ErrTruncated, fmt.Sprintf("the partition ends at offset %d", end))
 	case start > m.offset:
-		return nil
+		return f.l.marks.loss(f.number)
 	}
 	return f.contradicted(start, end)
 }
