@@ -17,7 +17,11 @@ import (
 
 // answers has produce requests refused with codes, one after the other, and taken when they
 // are used up. It returns how many were seen.
-func (w *world) answers(codes ...errorCode) (seen func() int) {
+func (w *world) answers(codes ...errorCode) (seen func() int) { return w.answersAt(-1, codes...) }
+
+// answersAt is answers that name the offset that the records had in the leader's copy; -1 for
+// records that it has not written.
+func (w *world) answersAt(base int64, codes ...errorCode) (seen func() int) {
 	var mu sync.Mutex
 	n := 0
 	w.fake.ControlKey(0, func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -33,6 +37,7 @@ func (w *world) answers(codes ...errorCode) (seen func() int) {
 		t.Topic = asked.Topics[0].Topic
 		p := kmsg.NewProduceResponseTopicPartition()
 		p.Partition, p.ErrorCode = asked.Topics[0].Partitions[0].Partition, int16(codes[n-1])
+		p.BaseOffset = base
 		t.Partitions = append(t.Partitions, p)
 		res.Topics = append(res.Topics, t)
 		return res, nil, true
@@ -99,6 +104,21 @@ func TestAnAppendSaysWhetherSomethingMayBeWritten(t *testing.T) {
 				t.Errorf("it took %s to say that nobody takes it", took)
 			}
 		})
+	}
+}
+
+// TestALeaderThatIsDeposedWhileItWaitsLeavesItOpen: one that had written the records when it
+// was deposed says so with the same words as one that was no leader to begin with, and the
+// next one may have them.
+func TestALeaderThatIsDeposedWhileItWaitsLeavesItOpen(t *testing.T) {
+	for _, code := range []errorCode{errNotLeader, errUnknownTopic, errStorage} {
+		w := newWorld(t, 1, 1)
+		l := w.openLog(w.config())
+		l.ready(t)
+		w.answersAt(7, append([]errorCode{code}, slices.Repeat([]errorCode{errTopicAuthorization}, 100)...)...)
+		if at, err := l.Append(bounded(t), bytesOf("x")); err == nil || errors.Is(err, signals.ErrUnavailable) || !errors.Is(err, errTopicAuthorization) {
+			t.Errorf("%v: %v, %v", code, at, err)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ type portion struct {
 
 	base int64     // the offset of the first
 	code errorCode // the broker's refusal
-	err  error     // why there is no answer; it wraps errNotSent where nothing was sent
+	err  error     // why it is open what became of them; it wraps errNotSent where nothing was sent
 	done chan struct{}
 
 	state atomic.Int32 // waiting, taken or withdrawn; guards nothing
@@ -319,10 +319,10 @@ func (ln *lane) send(ctx context.Context, cn *conn, parts []*portion) error {
 	ln.why, ln.since = err, time.Time{} // before they are told, so that none comes back at once
 	ln.mu.Unlock()
 	settle(parts, func(p *portion) {
-		if got.code != errNone {
+		if got.code != errNone && got.base < 0 {
 			p.code = got.code
 		} else {
-			p.err = err
+			p.err = err // no answer, or of a leader that was deposed after it had written them
 		}
 	})
 	return err

@@ -61,9 +61,10 @@ func appendBatch(dst []byte, values [][]byte, now authz.Instant) []byte {
 }
 
 // produced is what a broker says of a batch: the offset of its first record, or why it has
-// not taken it.
+// not taken it. A leader that has written it and was deposed before enough others had it says
+// the same as one that never led (NOT_LEADER_OR_FOLLOWER), but with the offset.
 type produced struct {
-	base int64
+	base int64 // of the first record in this broker's copy; -1 where it is not there
 	code errorCode
 	text string // the broker's own words; "" for none
 }
