@@ -127,7 +127,7 @@ func (l *clusterLog) Health() error {
 
 func (l *clusterLog) Append(_ context.Context, records [][]byte) ([]signals.Position, error) {
 	at := make([]signals.Position, len(records))
-	err := error(signals.ErrUnavailable)
+	err := signals.ErrUnavailable
 	l.change(func() {
 		if l.away || l.deaf || l.cutOff() {
 			return

@@ -228,11 +228,13 @@ func (n *node) startEnded(ctx context.Context, err error) error {
 		return failed
 	default:
 	}
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		n.log.Info("stopping", "cause", context.Cause(ctx))
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // openClock starts the one clock. The floor is written while work lasts.

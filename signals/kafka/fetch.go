@@ -42,7 +42,7 @@ func (c *conn) fetch(ctx context.Context, r fetchRequest) (fetched, error) {
 	f, err := c.askFetch(ctx, r)
 	if err != nil {
 		c.close()
-		return fetched{}, fmt.Errorf("Fetch: %w", err)
+		return fetched{}, fmt.Errorf("%s: %w", protocol.Fetch, err)
 	}
 	return f, nil
 }

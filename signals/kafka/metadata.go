@@ -45,7 +45,7 @@ func (c *conn) metadata(ctx context.Context, topics []string) (*clusterMeta, err
 	m, err := c.askMetadata(ctx, topics)
 	if err != nil {
 		c.close()
-		return nil, fmt.Errorf("Metadata: %w", err)
+		return nil, fmt.Errorf("%s: %w", protocol.Metadata, err)
 	}
 	return m, nil
 }
