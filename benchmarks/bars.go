@@ -25,7 +25,7 @@ var bars = []Bar{
 	{ID: "fresh.decision", Bar: 1, Aim: 0.25, Most: true},
 	{ID: "rules.action", Bar: 1.2, Most: true},
 	{ID: "rules.resource", Bar: 1.2, Most: true},
-	{ID: "rules.global", Aim: 1.2, Most: true},
+	{ID: "rules.global", Bar: 1.2, Most: true},
 	{ID: "agents.fresh", Bar: 1.5, Most: true},
 	{ID: "agents.cached", Bar: 1.5, Most: true},
 	{ID: "agents.heap", Bar: 400, Aim: 250, Most: true},
