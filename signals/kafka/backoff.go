@@ -38,3 +38,23 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return ctx.Err() == nil
 	}
 }
+
+// said is what a loop has said last of why it fails, so that it does not say the same of each
+// try.
+type said struct {
+	text string
+	at   time.Time
+}
+
+// sayEvery is how often a loop says the same.
+const sayEvery = 10 * time.Second
+
+// news reports whether err is to be said now.
+func (s *said) news(err error) bool {
+	text := err.Error()
+	if text == s.text && time.Since(s.at) < sayEvery {
+		return false
+	}
+	s.text, s.at = text, time.Now()
+	return true
+}

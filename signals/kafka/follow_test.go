@@ -116,8 +116,10 @@ func TestATopicThatIsUnknownForAWhileIsWaitedFor(t *testing.T) {
 	// The broker has lost its leader, and then finds it again.
 	h.changeAll(func(c *copied) { c.leader, c.epoch, c.replicas = noLeader, 2, []int32{0} })
 	eventually(t, "the partition has no leader", func() bool { lead, _ := l.cluster.leaderNow(0); return lead == nil })
+	eventually(t, "it is said that nobody leads it", func() bool { return w.lines.has("without a leader") && w.lines.has("log/0") })
 	h.changeAll(func(c *copied) { c.leader, c.epoch = 0, 3; c.add(3, "1") })
 	eventually(t, "it is read on", func() bool { return slices.Equal(f.values(0), []string{"0", "1"}) })
+	eventually(t, "it is said, too", func() bool { return w.lines.has("has a leader again") })
 }
 
 func TestATruncatedAndRegrownLogIsNoticedByItsMark(t *testing.T) {

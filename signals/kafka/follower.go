@@ -38,6 +38,7 @@ type follower struct {
 	corrupt  int // answers in a row whose bytes were damaged
 	odd      int // answers in a row that contradict each other
 	pause    backoff
+	told     said
 	taken    taken
 }
 
@@ -99,8 +100,10 @@ func (f *follower) run(ctx context.Context) error {
 			f.progress.errors.Add(1)
 			text := err.Error()
 			f.progress.last.Store(&text)
-			f.l.log.Warn("a partition cannot be read just now", slog.String("partition", f.l.PartitionName(f.number)),
-				slog.Int("broker", int(lead.leader)), slog.Any("error", err))
+			if f.told.news(err) {
+				f.l.log.Warn("a partition cannot be read just now", slog.String("partition", f.l.PartitionName(f.number)),
+					slog.Int("broker", int(lead.leader)), slog.Any("error", err))
+			}
 		}
 		f.progress.reconnects.Add(1)
 		if err == errMoved {
@@ -177,17 +180,17 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 		// Guard: applied before reached. Everything below next has been delivered. An end that was
 		// named is reached when next has come to it; under a flood that is one which was named
 		// some answers ago, so that the view is never long without.
-		latest := promise{max(first.end, got.highWatermark), asked}
+		named := promise{max(first.end, got.highWatermark), asked}
 		switch {
 		case f.next > got.highWatermark: // a leader that does not show what it must have
-		case f.next >= latest.end:
-			f.l.fresh.reachedAt(f.number, latest.asked)
+		case f.next >= named.end:
+			f.l.fresh.reachedAt(f.number, named.asked)
 			owed = promise{end: -1}
 		case owed.end < 0:
-			owed = latest
+			owed = named
 		case f.next >= owed.end:
 			f.l.fresh.reachedAt(f.number, owed.asked)
-			owed = latest
+			owed = named
 		}
 		f.progress.lag.Store(max(0, got.highWatermark-f.next))
 		f.pause.reset()

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -60,6 +61,25 @@ func scripted(t *testing.T, s script) string {
 	return l.Addr().String()
 }
 
+// hangingUp returns the address of a broker that closes what it cannot read.
+func hangingUp(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	go func() {
+		defer close(done)
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			_, _ = c.Read(make([]byte, 1<<10)) // so that it is closed, and not reset
+			_ = c.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
 func readRequest(c net.Conn) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(c, size[:]); err != nil {
@@ -102,6 +122,35 @@ func TestABrokerThatRefusesCredentialsIsQuoted(t *testing.T) {
 	_, err = newDialer(&Config{SASL: &Credentials{Mechanism: "PLAIN", User: "u", Password: "horse"}}).dial(bounded(t), address)
 	if !errors.Is(err, errAuthentication) || !strings.Contains(err.Error(), "OAUTHBEARER, not PLAIN") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWhatIsConfiguredOnOneSideOnlyIsSaid: of TLS and credentials, brokers say no more than
+// that they close the connection.
+func TestWhatIsConfiguredOnOneSideOnlyIsSaid(t *testing.T) {
+	credentials := &Credentials{Mechanism: "PLAIN", User: "u", Password: "horse"}
+	for want, tc := range map[string]struct {
+		cfg    Config
+		broker script
+	}{
+		"wants credentials": {Config{}, script{protocol.ApiVersions: always(knows(protocol.Metadata))}},
+		"takes no credentials": {Config{SASL: credentials}, script{
+			protocol.ApiVersions:   always(knows(protocol.SaslHandshake, protocol.SaslAuthenticate)),
+			protocol.SaslHandshake: always([]byte{0, byte(errIllegalSASLState), 0, 0, 0, 0}),
+		}},
+		"takes no TLS": {Config{TLS: &tls.Config{}}, nil},
+	} {
+		address := hangingUp(t)
+		if tc.broker != nil {
+			address = scripted(t, tc.broker)
+		}
+		c, err := newDialer(&tc.cfg).dial(bounded(t), address)
+		if err == nil {
+			_, err = c.metadata(bounded(t), nil)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, errAuthentication) != (want == "takes no credentials") {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 }
 

@@ -82,9 +82,11 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 // the topics from its answer. It also gives min.insync.replicas by topic.
 func (l *Log) reach(ctx context.Context) (*clusterMeta, map[string]int, error) {
 	var pause backoff
+	told := make([]said, len(l.cfg.Brokers))
 	var unknownSince time.Time
 	for n := 0; ; n++ {
-		address := l.cfg.Brokers[n%len(l.cfg.Brokers)]
+		which := n % len(l.cfg.Brokers)
+		address := l.cfg.Brokers[which]
 		m, minISR, err := l.meet(ctx, address)
 		var weak *WeakError
 		switch {
@@ -103,7 +105,9 @@ func (l *Log) reach(ctx context.Context) (*clusterMeta, map[string]int, error) {
 				return nil, nil, fmt.Errorf("kafka: %w; `pdp topics create` makes the topics", err)
 			}
 		}
-		l.log.Warn("waiting for the Kafka cluster", slog.String("broker", address), slog.Any("error", err))
+		if told[which].news(err) {
+			l.log.Warn("waiting for the Kafka cluster", slog.String("broker", address), slog.Any("error", err))
+		}
 		if !pause.wait(ctx) {
 			return nil, nil, fmt.Errorf("kafka: the cluster could not be reached: %w", errors.Join(ctx.Err(), err))
 		}
@@ -221,11 +225,15 @@ func (l *Log) Starts(ctx context.Context) (signals.Positions, error) {
 	}()
 	for _, number := range numbers {
 		var pause backoff
+		var told said
 		for {
 			at, err := l.startOf(ctx, number, conns)
 			if err == nil {
 				starts[number] = at
 				break
+			}
+			if told.news(err) {
+				l.log.Warn("waiting to hear where a partition begins", slog.String("partition", l.PartitionName(number)), slog.Any("error", err))
 			}
 			l.cluster.ask()
 			if !pause.wait(ctx) {

@@ -3,7 +3,9 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 
@@ -45,6 +47,9 @@ func (c *conn) metadata(ctx context.Context, topics []string) (*clusterMeta, err
 	m, err := c.askMetadata(ctx, topics)
 	if err != nil {
 		c.close()
+		if greeting := c.last <= 2; greeting && c.anonymous && errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: the broker closes the connection instead of an answer, as one does that wants credentials (SASL)", err)
+		}
 		return nil, fmt.Errorf("%s: %w", protocol.Metadata, err)
 	}
 	return m, nil

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -89,8 +91,10 @@ func (c *cluster) question(ctx context.Context, cn *conn) (*clusterMeta, error) 
 func (c *cluster) seek(ctx context.Context) {
 	defer c.running.Done()
 	const settingsEvery = 10
+	var leaderless []string
 	for n := 1; sleep(ctx, pollEvery); n++ {
 		_ = guard(func() error {
+			leaderless = c.tellLeaderless(leaderless)
 			up := c.upAddresses()
 			if len(up) == 0 {
 				address := c.cfg.Brokers[n%len(c.cfg.Brokers)]
@@ -103,6 +107,29 @@ func (c *cluster) seek(ctx context.Context) {
 			return nil
 		})
 	}
+}
+
+// tellLeaderless says which partitions nobody can read, for those who would wait without a
+// word: they have no leader, or one whose address no broker tells. before is what it gave the
+// last time.
+func (c *cluster) tellLeaderless(before []string) []string {
+	var now []string
+	c.mu.Lock()
+	for _, number := range slices.Sorted(maps.Keys(c.parts)) {
+		if lead := c.parts[number].lead.leader; lead == noLeader || c.addresses[lead] == "" {
+			t, p := topicOf(c.topics, number)
+			now = append(now, t.partitionName(p))
+		}
+	}
+	c.mu.Unlock()
+	switch {
+	case slices.Equal(now, before):
+	case len(now) == 0:
+		c.log.Info("every partition has a leader again")
+	default:
+		c.log.Warn("partitions without a leader cannot be read; the view ages", slog.Int("partitions", len(now)), slog.Any("first", now[:min(len(now), 10)]))
+	}
+	return now
 }
 
 // askAt asks whoever listens at an address.

@@ -56,6 +56,9 @@ func (c *conn) authenticate(ctx context.Context, a *Credentials) error {
 	if errorCode(hello.ErrorCode) == errUnsupportedMechanism {
 		return fmt.Errorf("%w: the broker takes %s, not %s", errAuthentication, clip(strings.Join(hello.Mechanisms, ", ")), m.Name())
 	}
+	if errorCode(hello.ErrorCode) == errIllegalSASLState {
+		return fmt.Errorf("%w: the broker takes no credentials (SASL) on this port", errAuthentication)
+	}
 	if err := errorCode(hello.ErrorCode).err(); err != nil {
 		return fmt.Errorf("SaslHandshake: %w", err)
 	}

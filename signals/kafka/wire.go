@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -55,7 +56,7 @@ func (d *dialer) dial(ctx context.Context, address string) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker %s: %w", address, err)
 	}
-	c := &conn{tcp: tcp, stream: tcp, clientID: d.clientID}
+	c := &conn{tcp: tcp, stream: tcp, clientID: d.clientID, anonymous: d.sasl == nil}
 	if err := d.open(ctx, c, host); err != nil {
 		c.close()
 		return nil, fmt.Errorf("connect to the broker %s: %w", address, err)
@@ -69,7 +70,10 @@ func (d *dialer) open(ctx context.Context, c *conn, host string) error {
 		config := d.tls.Clone()
 		config.ServerName = cmp.Or(config.ServerName, host)
 		secure := tls.Client(c.tcp, config)
-		if err := secure.HandshakeContext(ctx); err != nil {
+		switch err := secure.HandshakeContext(ctx); {
+		case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+			return fmt.Errorf("TLS: %w: the broker closes it at once, as one does that takes no TLS on this port", err)
+		case err != nil:
 			return fmt.Errorf("TLS: %w", err)
 		}
 		c.stream = secure
@@ -100,6 +104,9 @@ type conn struct {
 	tcp      net.Conn
 	stream   net.Conn // tcp, or TLS over it
 	clientID string
+	// anonymous is without credentials: a broker that wants some closes such a connection
+	// instead of answering.
+	anonymous bool
 
 	versions map[protocol.ApiKey]versionRange
 	room     int       // what an answer may be long
