@@ -19,10 +19,10 @@ finish() {
 
 mkdir -p "$data"
 if [[ -d $data/kafka ]]; then kafka stop >/dev/null; kafka wipe; fi
+trap finish EXIT # before the broker is there: Ctrl-C may come while it starts
+trap 'exit 130' INT TERM
 kafka start
 kafka status >/dev/null || exit 0 # it has said why there is none
-trap finish EXIT
-trap 'exit 130' INT TERM
 
 bin/pdp topics create --config examples/replicas/vigil.yaml
 n=0
