@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // cluster is three replicas on one log, with inputs that others write, and an agent that all
@@ -18,6 +19,8 @@ type cluster struct {
 	risk       string // an input that may hold and revoke,
 	scores     string // and one that may speak of risk alone
 	partitions int32
+	brokers    []string
+	weak       bool // the topics are on a broker that has no other
 	replicas   []*replica
 	agent      string
 	begun      string // as_of of the agent's registration
@@ -25,42 +28,64 @@ type cluster struct {
 
 var clusters atomic.Int64
 
-// newCluster makes topics of its own and starts replicas on them.
+// newCluster makes topics of its own on the one broker and starts replicas on them.
 func newCluster(t *testing.T, partitions int32) *cluster {
 	t.Helper()
 	needKafka(t)
-	n := clusters.Add(1)
-	c := &cluster{t: t, log: fmt.Sprintf("signals-%d", n), risk: fmt.Sprintf("risk-%d", n), scores: fmt.Sprintf("scores-%d", n), partitions: partitions, agent: "payer"}
+	c := nameCluster(t)
+	c.brokers, c.partitions, c.weak = []string{kafka.Address()}, partitions, true
 	for _, topic := range []string{c.log, c.risk, c.scores} {
 		createTopic(t, topic, partitions)
 	}
+	c.prepare()
+	c.begin()
+	return c
+}
+
+// nameCluster gives a cluster whose topics no other one has.
+func nameCluster(t *testing.T) *cluster {
+	n := clusters.Add(1)
+	return &cluster{t: t, log: fmt.Sprintf("signals-%d", n), risk: fmt.Sprintf("risk-%d", n), scores: fmt.Sprintf("scores-%d", n), agent: "payer"}
+}
+
+// prepare makes the replicas, without starting them.
+func (c *cluster) prepare() {
+	c.t.Helper()
 	for _, name := range []string{"A", "B", "C"} {
-		c.replicas = append(c.replicas, newReplica(t, name, c.section()))
+		c.replicas = append(c.replicas, newReplica(c.t, name, c.section()))
 	}
+}
+
+// begin starts the replicas on the topics, which are there, and registers the agent.
+func (c *cluster) begin() {
+	c.t.Helper()
 	for _, r := range c.replicas {
 		r.start()
 	}
 	registered := c.replicas[0].push(registration(c.agent)...)
 	if registered.status != http.StatusOK {
-		t.Fatalf("registering: %s %s", registered, registered.body)
+		c.t.Fatalf("registering: %s %s", registered, registered.body)
 	}
 	c.begun = registered.asOf
 	for _, r := range c.replicas {
 		if a := r.decide(c.agent, "steady", c.begun); !a.allowed {
-			t.Fatalf("%s, to begin with: %s %s", r.name, a, a.body)
+			c.t.Fatalf("%s, to begin with: %s %s", r.name, a, a.body)
 		}
 	}
-	return c
 }
 
 // section is the part of the configuration that is about the log.
 func (c *cluster) section() string {
+	weak := "[]"
+	if c.weak {
+		weak = "[all]"
+	}
 	return fmt.Sprintf(`log:
   kind: kafka
   kafka:
-    brokers: [%q]
+    brokers: [%s]
     topic: %s
-    allow_weak: [all]
+    allow_weak: %s
     inputs:
       - topic: %s
         may:
@@ -68,7 +93,7 @@ func (c *cluster) section() string {
       - topic: %s
         may:
           - {types: [risk], kinds: [agent]}
-`, kafka.Address(), c.log, c.risk, c.scores)
+`, strings.Join(c.brokers, ", "), c.log, weak, c.risk, c.scores)
 }
 
 // revoke pushes a revocation to a replica, which must take it.
@@ -124,6 +149,18 @@ func (c *cluster) untilDecided(r *replica, session, want string) {
 		last = r.decide(c.agent, session, "")
 		return last.String() == want
 	})
+}
+
+// completeSince waits until every replica says that its view is complete as of later than
+// an instant.
+func (c *cluster) completeSince(since time.Time) {
+	c.t.Helper()
+	for _, r := range c.replicas {
+		until(c.t, fmt.Sprintf("the view of %s is complete again", r.name), func() bool {
+			complete, ok := r.completeAt()
+			return ok && complete.After(since)
+		})
+	}
 }
 
 // sameDigest waits until all replicas have applied the same and hold the same posture: once

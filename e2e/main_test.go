@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -20,7 +21,9 @@ import (
 // What all tests share: the programs, built once, and a broker that each test finds
 // running, and leaves running.
 var (
+	workDir       string // for all tests; removed in the end
 	pdp, loadtest string
+	jars          string // of Kafka
 	kafka         *broker.Broker
 	missing       error // why there is no broker
 )
@@ -38,12 +41,12 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "vigil-e2e-")
+	workDir, err = os.MkdirTemp("", "vigil-e2e-")
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
-	pdp, loadtest = filepath.Join(dir, "pdp"), filepath.Join(dir, "loadtest")
+	defer os.RemoveAll(workDir)
+	pdp, loadtest = filepath.Join(workDir, "pdp"), filepath.Join(workDir, "loadtest")
 	for program, path := range map[string]string{pdp: "vigil/cmd/pdp", loadtest: "vigil/loadtest"} {
 		if out, err := exec.Command("go", "build", "-o", program, path).CombinedOutput(); err != nil {
 			return 0, fmt.Errorf("go build %s: %w\n%s", path, err, out)
@@ -53,7 +56,7 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	jars, err := broker.Jars(context.Background(), filepath.Join(cache, "vigil"))
+	jars, err = broker.Jars(context.Background(), filepath.Join(cache, "vigil"))
 	if errors.Is(err, broker.ErrMissing) {
 		missing = err
 		return m.Run(), nil
@@ -61,11 +64,11 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	port, err := freePorts()
+	ports, err := freePorts(1)
 	if err != nil {
 		return 0, err
 	}
-	kafka, err = broker.New(broker.Config{Jars: jars, Dir: filepath.Join(dir, "broker"), Port: port})
+	kafka, err = broker.New(broker.Config{Jars: jars, Dir: filepath.Join(workDir, "broker"), Port: ports[0]})
 	if err != nil {
 		return 0, err
 	}
@@ -73,26 +76,35 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	code = m.Run()
-	return code, kafka.Stop()
+	err = kafka.Stop()
+	for _, b := range sharedNodes {
+		err = errors.Join(err, b.Kill()) // a quorum of them is needed to stop in order
+	}
+	return code, err
 }
 
-// freePorts finds two neighbouring ports that nobody listens on. They are taken a moment
-// later; on a machine where others start servers all the time that may fail.
-func freePorts() (int, error) {
+// freePorts finds so many ports that nobody listens on, nor on the next one of each. They
+// are taken a moment later; on a machine where others start servers all the time that may
+// fail. They are below those that Linux gives to whoever connects: a broker that comes back
+// finds its own free.
+func freePorts(n int) (ports []int, err error) {
 	for range 100 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
+		port := 20_000 + 2*rand.IntN(5_000)
+		first, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			return 0, err
+			continue
 		}
-		port := first.Addr().(*net.TCPAddr).Port
+		defer first.Close()
 		second, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
-		first.Close()
-		if err == nil {
-			second.Close()
-			return port, nil
+		if err != nil {
+			continue
+		}
+		defer second.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
 		}
 	}
-	return 0, errors.New("no two neighbouring ports are free")
+	return nil, errors.New("no neighbouring ports are free")
 }
 
 // needKafka skips what a broker is needed for where none can be had. A broker that a failed

@@ -3,6 +3,9 @@
 package e2e
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"testing"
@@ -25,4 +28,14 @@ func startOnOwnThread(t *testing.T, cmd *exec.Cmd) (ended chan struct{}) {
 	}()
 	must(t, <-started)
 	return ended
+}
+
+// untilStill waits until every thread of a process that was stopped stands still.
+func untilStill(t *testing.T, name string, pid int) {
+	t.Helper()
+	until(t, name+" stands still", func() bool {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		must(t, err)
+		return bytes.Contains(data, []byte(") T "))
+	})
 }

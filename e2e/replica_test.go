@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -145,11 +144,7 @@ func (r *replica) kill() {
 func (r *replica) suspend() {
 	r.t.Helper()
 	must(r.t, r.cmd.Process.Signal(syscall.SIGSTOP))
-	until(r.t, r.name+" stands still", func() bool {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
-		must(r.t, err)
-		return bytes.Contains(data, []byte(") T "))
-	})
+	untilStill(r.t, r.name, r.cmd.Process.Pid)
 }
 
 func (r *replica) resume() {

@@ -19,7 +19,8 @@ import (
 // It asks three things: about a session that nobody revokes; about a revoked one the replica
 // that acknowledged it; and about a revoked one any other replica, half of the time from a
 // view at least as new as the acknowledgement. An allow of the second or third kind breaks the contract,
-// unless nothing was demanded: that is an anomaly, which is counted and told.
+// unless nothing was demanded: that is an anomaly, which is counted and told. Asked later after
+// the acknowledgement than a view may be old, it breaks the contract, too.
 type witness struct {
 	c       *cluster
 	stop    atomic.Bool
@@ -29,12 +30,16 @@ type witness struct {
 	phases  []string                     // in their order; the last is now
 	tallies map[[2]string]map[string]int // phase and replica, answer
 	gone    []gone
+	vouched int      // revocations looked at because a view was said to be complete
 	stale   []string // allows that break the contract
 	odd     []string // denials of the steady session that have no reason
 }
 
 // gone is a session that has been revoked.
-type gone struct{ session, by, asOf string }
+type gone struct {
+	session, by, asOf string
+	since             time.Time // when that was known
+}
 
 // watch starts a witness; it ends, is told and judged when the test ends, or by judge.
 func (c *cluster) watch(perReplica int) *witness {
@@ -66,8 +71,9 @@ func (w *witness) look(r *replica, random *rand.Rand) {
 		if asked.by == r.name || random.IntN(2) == 0 {
 			demanded = ""
 		}
+		late := !asked.since.IsZero() && time.Since(asked.since) > maxFeedAge
 		a := r.decide(w.c.agent, asked.session, demanded)
-		w.note(r.name, phase, asked, demanded, a)
+		w.note(r.name, phase, asked, demanded, late, a)
 		if a.err != nil {
 			time.Sleep(5 * time.Millisecond) // whoever is refused at once must not spin
 		}
@@ -75,7 +81,7 @@ func (w *witness) look(r *replica, random *rand.Rand) {
 	}
 }
 
-func (w *witness) note(name, phase string, asked gone, demanded string, a answer) {
+func (w *witness) note(name, phase string, asked gone, demanded string, late bool, a answer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	about, word := "steady", a.String()
@@ -94,6 +100,11 @@ func (w *witness) note(name, phase string, asked gone, demanded string, a answer
 		if a.allowed {
 			w.stale = append(w.stale, fmt.Sprintf("%s, %s: allows %s from a view at least as new as its revocation", name, phase, asked.session))
 		}
+	case late:
+		about = "revoked elsewhere, long ago"
+		if a.allowed {
+			w.stale = append(w.stale, fmt.Sprintf("%s, %s: allows %s, %s after its revocation and more", name, phase, asked.session, maxFeedAge))
+		}
 	default:
 		about = "revoked elsewhere"
 		if a.allowed {
@@ -107,6 +118,50 @@ func (w *witness) note(name, phase string, asked gone, demanded string, a answer
 	w.tallies[key][about+": "+word]++
 }
 
+// vouch holds, besides, what every replica says about the age of its view to what was
+// acknowledged: whatever was, before the instant as of which a view is said to be complete,
+// is in it. It is for tests in which no spooled revocation is told of.
+func (w *witness) vouch() {
+	for _, r := range w.c.replicas {
+		w.workers.Go(func() {
+			next := 0 // of gone, which are in the order of their since
+			for ; !w.stop.Load(); time.Sleep(10 * time.Millisecond) {
+				complete, ok := r.completeAt()
+				if !ok {
+					continue
+				}
+				w.mu.Lock()
+				first := next
+				for next < len(w.gone) && w.gone[next].since.Before(complete) {
+					next++
+				}
+				due, phase := slices.Clone(w.gone[max(first, next-16):next]), w.phases[len(w.phases)-1]
+				w.mu.Unlock()
+				for _, g := range due {
+					a := r.decide(w.c.agent, g.session, "")
+					w.mu.Lock()
+					w.vouched++
+					if a.allowed {
+						w.stale = append(w.stale, fmt.Sprintf("%s, %s: allows %s, and its view is said to be complete as of later than the revocation", r.name, phase, g.session))
+					}
+					w.mu.Unlock()
+				}
+			}
+		})
+	}
+}
+
+// completeAt is an instant as of which a replica says that its view is complete. The true
+// one may be later, by the time of the answer.
+func (r *replica) completeAt() (time.Time, bool) {
+	asked := time.Now()
+	s, err := r.status(false)
+	if err != nil || s.Feed.Age > time.Hour.Seconds() {
+		return asked, false
+	}
+	return asked.Add(-time.Duration(s.Feed.Age * float64(time.Second))), true
+}
+
 // now names what is going on from here on.
 func (w *witness) now(phase string) {
 	w.mu.Lock()
@@ -118,7 +173,7 @@ func (w *witness) now(phase string) {
 func (w *witness) revoked(session, by, asOf string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.gone = append(w.gone, gone{session, by, asOf})
+	w.gone = append(w.gone, gone{session, by, asOf, time.Now()})
 }
 
 // asked gives how many answers of a kind there were from a replica in a phase; "" is any.
@@ -158,6 +213,9 @@ func (w *witness) end() {
 			}
 			t.Logf("%s, %s: %s", phase, r.name, strings.Join(words, "; "))
 		}
+	}
+	if w.vouched > 0 {
+		t.Logf("%d revocations were looked at once a view was said to be complete", w.vouched)
 	}
 	fewOf(t, "stale allow", w.stale)
 	fewOf(t, "denial without a reason", w.odd)

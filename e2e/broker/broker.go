@@ -1,9 +1,9 @@
 //go:build unix
 
 // Package broker runs a real Apache Kafka on this machine, for tests and development: one
-// node in KRaft mode (broker and controller in one process), on loopback, from jars that
-// Maven fetches once. It is no way to run Kafka for anything else: nothing is replicated,
-// and it asks for no credential.
+// node in KRaft mode (broker and controller in one process), or several that are a cluster,
+// on loopback, from jars that Maven fetches once. It is no way to run Kafka for anything
+// else: all copies are on one disk, and it asks for no credential.
 package broker
 
 import (
@@ -36,6 +36,8 @@ type Config struct {
 // Broker is one broker, which may run or not. Its methods are for one goroutine at a time.
 type Broker struct {
 	cfg     Config
+	id      int     // node.id
+	quorum  *quorum // nil for a node of its own
 	process *os.Process
 	ended   chan struct{} // closed when process has ended; of Start alone
 }
@@ -62,7 +64,7 @@ func New(cfg Config) (*Broker, error) {
 	if err := checkOwn(cfg.Dir); err != nil {
 		return nil, err
 	}
-	b := &Broker{cfg: cfg}
+	b := &Broker{cfg: cfg, id: 1}
 	return b, b.find()
 }
 

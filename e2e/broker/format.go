@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,7 +22,7 @@ func (b *Broker) format(ctx context.Context) error {
 	listeners := fmt.Sprintf("PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", b.cfg.Port, b.cfg.Port+1)
 	settings := map[string]string{
 		"process.roles":                       "broker,controller",
-		"node.id":                             "1",
+		"node.id":                             strconv.Itoa(b.id),
 		"controller.quorum.bootstrap.servers": fmt.Sprintf("127.0.0.1:%d", b.cfg.Port+1),
 		"listeners":                           listeners,
 		"advertised.listeners":                listeners,
@@ -48,6 +49,9 @@ func (b *Broker) format(ctx context.Context) error {
 		"num.network.threads":          "2",
 		"num.io.threads":               "4",
 	}
+	if b.quorum != nil {
+		settings["controller.quorum.bootstrap.servers"] = b.quorum.controllers()
+	}
 	maps.Copy(settings, b.cfg.Settings)
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
@@ -64,11 +68,11 @@ func (b *Broker) format(ctx context.Context) error {
 	if err := os.RemoveAll(data); err != nil {
 		return err
 	}
-	id, err := b.storage(ctx, "random-uuid")
-	if err != nil {
-		return err
+	as := []string{"--standalone", "-t", newID()}
+	if b.quorum != nil {
+		as = b.quorum.format()
 	}
-	_, err = b.storage(ctx, "format", "--standalone", "-t", id, "-c", b.properties())
+	_, err = b.storage(ctx, append([]string{"format", "-c", b.properties()}, as...)...)
 	return err
 }
 
