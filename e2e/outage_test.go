@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -104,54 +102,21 @@ func TestRevocationsTakenWithoutTheBrokerSurviveTheReplica(t *testing.T) {
 func TestABrokerThatIsKilledUnderLoadLosesNothingAcknowledged(t *testing.T) {
 	c := newCluster(t, 3)
 	w := c.watch(1)
-	var mu sync.Mutex
-	var acknowledged []string
-	var count, refused atomic.Int64
-	var stop atomic.Bool
-	var group sync.WaitGroup
-	defer group.Wait()
-	defer stop.Store(true)
-	for p := range 4 {
-		group.Go(func() {
-			r := c.replicas[p%2]
-			for i := 0; !stop.Load(); i++ {
-				session := fmt.Sprintf("k-%d-%d", p, i)
-				a := r.push(revocation(session))
-				if a.err != nil || a.status != http.StatusOK {
-					refused.Add(1) // perhaps it is in force: nothing is claimed
-					time.Sleep(20 * time.Millisecond)
-					continue
-				}
-				count.Add(1)
-				mu.Lock()
-				acknowledged = append(acknowledged, session)
-				mu.Unlock()
-				if !strings.Contains(a.body, "spooled") {
-					w.revoked(session, r.name, a.asOf)
-				}
-				time.Sleep(2 * time.Millisecond)
-			}
-		})
-	}
+	p := c.keepRevoking(w, "k", 2*time.Millisecond, c.replicas[0], c.replicas[1], c.replicas[0], c.replicas[1])
 	const kills = 3
 	for i := range kills {
 		w.now(fmt.Sprintf("load, before kill %d", i+1))
-		before := count.Load()
-		until(t, "revocations are taken", func() bool { return count.Load() > before+200 })
+		p.goOn(200)
 		w.now(fmt.Sprintf("kill %d", i+1))
 		must(t, kafka.Kill())
 		startKafka(t)
 		c.everywhere(steady, "allow")
 	}
 	w.now("afterwards")
-	before := count.Load()
-	until(t, "revocations are taken again", func() bool { return count.Load() > before+200 })
-	stop.Store(true)
-	group.Wait()
+	p.goOn(200)
+	acknowledged := p.stop()
 	c.sameDigest() // whatever was kept on one machine has been passed on
-	mu.Lock()
-	defer mu.Unlock()
 	c.holds(acknowledged)
-	t.Logf("%d kills of the broker: %d revocations acknowledged, %d not", kills, count.Load(), refused.Load())
+	t.Logf("%d kills of the broker: %d revocations acknowledged, %d not", kills, len(acknowledged), p.refused.Load())
 	w.end()
 }
