@@ -62,6 +62,15 @@ func Facts(rec *Record, s *Signal, appended authz.Instant) ([]posture.Change, er
 // own.
 func OverrulingID(source Source, id string) string { return source.String() + "/" + id }
 
+// SplitOverrulingID is the inverse of OverrulingID. It reports false for an id that
+// nobody made so.
+func SplitOverrulingID(id string) (source, own string, ok bool) {
+	if source, ok = borrowedID(id); !ok {
+		return "", id, false
+	}
+	return source, id[len(source)+1:], true
+}
+
 // value sets the facet of f and its value.
 func (s *Signal) value(f *posture.Fact, own string, appended authz.Instant) {
 	switch s.Type {

@@ -14,6 +14,7 @@ type commands struct {
 	Explain   explainCmd   `cmd:"" help:"Say how a decision comes about, gate by gate and rule by rule."`
 	Decisions decisionsCmd `cmd:"" help:"List recent decisions that were not an allow."`
 	Signal    signalCmd    `cmd:"" help:"Send a risk signal: quarantine, revoke, register and the like."`
+	Respond   respondCmd   `cmd:"" help:"Respond to an incident: contain an agent, narrow it, let it act with approval only; and undo that."`
 	Entity    entityCmd    `cmd:"" help:"Say what is known of agents, users, sessions and the like."`
 	Snapshot  snapshotCmd  `cmd:"" help:"Save posture to a file, or put a saved one into a data folder."`
 	Journal   journalCmd   `cmd:"" help:"Look after the embedded signal log of a stopped engine."`

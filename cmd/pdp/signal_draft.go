@@ -21,9 +21,12 @@ type draft struct {
 	kind     signals.Type
 	entities []string
 	lasts    string // --for
-	members  members
-	forGood  bool   // there is no way back, so that a mistake deserves a question
-	line     string // the source in whose line it speaks; "" for one's own
+	until    string // when it ends (RFC 3339), where lasts is empty; "" for never
+	// after is how much later than the time of the batch it is dated.
+	after   time.Duration
+	members members
+	forGood bool   // there is no way back, so that a mistake deserves a question
+	line    string // the source in whose line it speaks; "" for one's own
 }
 
 // liftTarget names the signal that a lift kills.
@@ -43,9 +46,9 @@ func (d *draft) envelope(f *signalFlags, now time.Time, id string) (map[string]a
 	}
 	body := map[string]any{
 		"v": signals.Version, "id": id, "type": d.kind, "entities": d.entities,
-		"time": now.UTC().Format(time.RFC3339Nano),
+		"time": now.Add(d.after).UTC().Format(time.RFC3339Nano),
 	}
-	optional := members{"actor": f.Actor, "reason": f.Reason, "ticket": f.Ticket, "tenant": f.Tenant, "source": d.line}
+	optional := members{"actor": f.Actor, "reason": f.Reason, "ticket": f.Ticket, "tenant": f.Tenant, "source": d.line, "expires": d.until}
 	for _, set := range []members{optional, d.members} {
 		for name, value := range set {
 			if v := reflect.ValueOf(value); !v.IsValid() || v.IsZero() {

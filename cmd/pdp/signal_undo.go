@@ -67,17 +67,19 @@ type undoCmd struct {
 }
 
 func (c *undoCmd) Run(ctx context.Context, a *app) error {
-	return a.takeBack(ctx, &c.signalFlags, c.Entities, takeBack{
-		types:  []string{"quarantine", "narrow", "taint", "require_approval", "risk"},
-		signal: c.Signal, allSources: c.AllSources,
-	})
+	want := takeBack{types: []string{"quarantine", "narrow", "taint", "require_approval", "risk"}, allSources: c.AllSources}
+	if c.Signal != "" {
+		want.wanted = func(f *control.Fact) bool { return f.ID == c.Signal }
+	}
+	return a.takeBack(ctx, &c.signalFlags, c.Entities, want)
 }
 
 // takeBack says which facts of an entity are to be taken back.
 type takeBack struct {
 	types      []string // of signals
-	signal     string   // only those of this signal; "" for all
 	allSources bool
+	// wanted picks among the facts in force of any type; nil wants all.
+	wanted func(*control.Fact) bool
 }
 
 // takeBack asks what stands about the entities and sends what takes it back.
@@ -101,21 +103,20 @@ func (a *app) takeBack(ctx context.Context, f *signalFlags, entities []string, w
 		if err != nil {
 			return err
 		}
-		for _, fact := range facts {
-			if !fact.Active || !slices.Contains(want.types, fact.Type) || want.signal != "" && fact.ID != want.signal {
-				continue
-			}
-			if fact.Type == "risk" && fact.Risk != nil && *fact.Risk == 0 {
+		back := make([]bool, len(facts))
+		for i := range facts {
+			fact := &facts[i]
+			if !fact.Active || want.wanted != nil && !want.wanted(fact) || !slices.Contains(want.types, fact.Type) || neutral(fact) {
 				continue
 			}
 			if own != "" && fact.Source != own {
 				foreign++
 				continue
 			}
-			drafts = append(drafts, opposite(ref, fact))
+			back[i] = true
 		}
+		drafts = append(drafts, opposites(ref, facts, back)...)
 	}
-	drafts = distinct(drafts)
 	if len(drafts) == 0 {
 		hint := ""
 		if foreign > 0 {
@@ -148,26 +149,4 @@ func entityPath(ref, tenant string) string {
 		path += "?" + url.Values{"tenant": {tenant}}.Encode()
 	}
 	return path
-}
-
-// opposite is the signal that takes fact back, in the line of its source.
-func opposite(ref string, fact control.Fact) draft {
-	switch fact.Type {
-	case "quarantine":
-		return draft{kind: signals.TypeRelease, entities: []string{ref}, line: fact.Source}
-	case "risk":
-		none := 0
-		return draft{kind: signals.TypeRisk, entities: []string{ref}, line: fact.Source, members: members{"risk": &none}}
-	}
-	return draft{kind: signals.TypeLift, entities: []string{ref}, members: members{
-		"lifts": liftTarget{Type: fact.Type, Source: fact.Source, ID: fact.ID},
-	}}
-}
-
-// distinct leaves out releases and risks that would be said twice in one line: several
-// quarantines of one source end with one release.
-func distinct(drafts []draft) []draft {
-	return slices.CompactFunc(slices.Clone(drafts), func(a, b draft) bool {
-		return a.kind != signals.TypeLift && a.kind == b.kind && a.line == b.line && a.entities[0] == b.entities[0]
-	})
 }
