@@ -13,8 +13,9 @@ import (
 )
 
 type entityCmd struct {
-	Show entityShowCmd `cmd:"" help:"Everything that is known of one entity."`
-	List entityListCmd `cmd:"" help:"List known entities."`
+	Show    entityShowCmd    `cmd:"" help:"Everything that is known of one entity."`
+	List    entityListCmd    `cmd:"" help:"List known entities."`
+	History entityHistoryCmd `cmd:"" help:"Who said what of one entity, when, from which source, and what of it is in force until when. Newest first."`
 }
 
 type entityShowCmd struct {
@@ -124,10 +125,14 @@ func factText(f control.Fact) string {
 }
 
 type entityListCmd struct {
-	Kind   string `help:"Only this kind."`
-	Held   bool   `help:"Only what is held, revoked or decommissioned."`
-	Tenant string `help:"Only this tenant."`
-	Limit  int    `help:"At most so many." default:"100"`
+	Kind  string `help:"Only this kind."`
+	Held  bool   `help:"Only what is held, revoked or decommissioned."`
+	Class string `help:"Only what is registered with this class."`
+	// A pointer: more than 0 is a filter, too.
+	RiskOver     *int   `help:"Only what has more risk than this." placeholder:"0-100"`
+	ChangedSince string `help:"Only what has changed since (RFC 3339, or how long ago, as 2h): something said of it is dated then or later, or has ended." placeholder:"TIME"`
+	Tenant       string `help:"Only this tenant."`
+	Limit        int    `help:"At most so many." default:"100"`
 	connection
 	format
 }
@@ -151,8 +156,23 @@ func (c *entityListCmd) Run(ctx context.Context, a *app) error {
 	}
 	set("kind", c.Kind)
 	set("tenant", c.Tenant)
+	set("class", c.Class)
 	if c.Held {
 		set("held", "true")
+	}
+	if c.RiskOver != nil {
+		set("risk_over", strconv.Itoa(*c.RiskOver))
+	}
+	if c.ChangedSince != "" {
+		text := c.ChangedSince
+		if _, err := parseDuration(text); err == nil && text[0] != '-' {
+			text = "-" + text
+		}
+		since, err := parseTime(text)
+		if err != nil {
+			return badInput("--changed-since: %s", err)
+		}
+		set("changed_since", since)
 	}
 	all := []control.EntitySummary{}
 	var more bool
@@ -175,13 +195,13 @@ func (c *entityListCmd) Run(ctx context.Context, a *app) error {
 			More     bool                    `json:"more"`
 		}{all, more})
 	}
-	rows := [][]string{{"ENTITY", "STATUS", "RISK", "CLASS", "HELD BY"}}
+	rows := [][]string{{"ENTITY", "STATUS", "RISK", "CLASS", "CHANGED", "HELD BY"}}
 	for _, e := range all {
 		var holds []string
 		for _, h := range e.Holds {
 			holds = append(holds, describeHold(h))
 		}
-		rows = append(rows, []string{e.Ref, e.Status, strconv.Itoa(e.Risk), e.Class, strings.Join(holds, "; ")})
+		rows = append(rows, []string{e.Ref, e.Status, strconv.Itoa(e.Risk), e.Class, e.ChangedAt, strings.Join(holds, "; ")})
 	}
 	table(a.stdout, rows)
 	if more {

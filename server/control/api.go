@@ -186,7 +186,9 @@ type EntitySummary struct {
 	Tainted    bool   `json:"tainted"`
 	Attested   string `json:"attested"`
 	Holds      []Hold `json:"holds"`
-	Until      string `json:"until,omitzero"`
+	// ChangedAt is the newest time of what is said of it, or when some of that ended since.
+	ChangedAt string `json:"changed_at,omitzero"`
+	Until     string `json:"until,omitzero"`
 }
 
 // DecisionBody is a decision with everything in it, in the words of the decision port.

@@ -14,26 +14,42 @@ func (s *Server) getEntity(c *call) error {
 	if err != nil {
 		return err
 	}
-	ref, err := authz.ParseRef(c.ref)
-	if err != nil {
-		return fail(http.StatusBadRequest, CodeBadReference, err.Error())
-	}
-	tenants, err := c.tenants(query["tenant"])
+	seen, err := s.look(c, query["tenant"])
 	if err != nil {
 		return err
 	}
+	return c.respond(http.StatusOK, &EntityResponse{
+		Ref: seen.key.Ref().String(), Tenant: seen.key.Tenant, AsOf: seen.asOf, At: seen.now.String(),
+		Effective: effectiveOf(seen.record.At(seen.now), seen.now), Facts: factsOf(seen.record, seen.now),
+	})
+}
+
+// seen is the entity that a path names.
+type seen struct {
+	key    authz.Key
+	record *posture.Record // never nil
+	asOf   string
+	now    authz.Instant
+}
+
+// look finds the entity that the path names, in the tenants that the caller may read.
+func (s *Server) look(c *call, tenant string) (seen, error) {
+	ref, err := authz.ParseRef(c.ref)
+	if err != nil {
+		return seen{}, fail(http.StatusBadRequest, CodeBadReference, err.Error())
+	}
+	tenants, err := c.tenants(tenant)
+	if err != nil {
+		return seen{}, err
+	}
 	asOf := c.parts.Posture.AsOf() // before the record, so that it never claims too much
 	key, record := find(c.parts.Posture, ref, tenants)
-	now := s.cfg.Now()
 	if record == nil {
 		p := fail(http.StatusNotFound, CodeUnknownEntity, "no signal ever named "+ref.String())
 		p.Nearest = s.nearest(c.r.Context(), c.parts.Posture, key)
-		return p
+		return seen{}, p
 	}
-	return c.respond(http.StatusOK, &EntityResponse{
-		Ref: ref.String(), Tenant: key.Tenant, AsOf: asOf, At: now.String(),
-		Effective: effectiveOf(record.At(now), now), Facts: factsOf(record, now),
-	})
+	return seen{key, record, asOf, s.cfg.Now()}, nil
 }
 
 // find looks for ref in the tenants in their order. Everything stands above them.

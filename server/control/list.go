@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"vigil/authz"
 	"vigil/posture"
@@ -39,7 +40,7 @@ func (s *Server) listEntities(c *call) error {
 	page := &firstKeys{limit: limit + 1} // one more says whether there is another page
 	var walked int
 	c.parts.Posture.Walk(func(key authz.Key, r *posture.Record) bool {
-		if filter.covers(key) && page.wants(key) && filter.fits(r.At(now)) {
+		if filter.covers(key) && page.wants(key) && filter.fits(r.At(now)) && filter.changed(r, now) {
 			page.add(listed{key, r})
 		}
 		walked++
@@ -67,8 +68,20 @@ func summaryOf(e listed, now authz.Instant) EntitySummary {
 		Ref: e.key.Ref().String(), Tenant: e.key.Tenant, Registered: effective.Registered,
 		Status: effective.Status.String(), Risk: effective.Risk, Class: effective.Class,
 		Tainted: effective.Tainted, Attested: effective.Attested.String(),
-		Holds: holds(effective), Until: end(effective.Until),
+		Holds: holds(effective), ChangedAt: changedAt(e.record, now).String(), Until: end(effective.Until),
 	}
+}
+
+// changedAt is when what a record says last changed, as far as what it keeps tells: the
+// newest time of a fact, or the end of one that has ended since. 0 where neither is known.
+func changedAt(r *posture.Record, now authz.Instant) (at authz.Instant) {
+	for f := range r.Facts() {
+		at = max(at, f.Time)
+		if f.Until <= now {
+			at = max(at, f.Until)
+		}
+	}
+	return at
 }
 
 // entityFilter says which entities a list is about.
@@ -78,11 +91,12 @@ type entityFilter struct {
 	kind    authz.Kind // NoKind for any
 	held    *bool
 	class   *string
-	over    int // risk above it; -1 for any
+	over    int           // risk above it; -1 for any
+	since   authz.Instant // changed then or later; 0 for whenever
 }
 
 func (s *Server) listFilter(c *call) (*entityFilter, int, error) {
-	query, err := parameters(c.r, "tenant", "kind", "held", "class", "risk_over", "limit", "cursor")
+	query, err := parameters(c.r, "tenant", "kind", "held", "class", "risk_over", "changed_since", "limit", "cursor")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,6 +125,13 @@ func (s *Server) listFilter(c *call) (*entityFilter, int, error) {
 		if f.over, err = strconv.Atoi(v); err != nil || f.over < 0 || f.over > 100 {
 			return nil, 0, badParameter("risk_over", "want 0 to 100")
 		}
+	}
+	if v, ok := query["changed_since"]; ok {
+		at, err := time.Parse(time.RFC3339Nano, v)
+		if err != nil {
+			return nil, 0, badParameter("changed_since", "want a time as in RFC 3339")
+		}
+		f.since = authz.InstantOf(at)
 	}
 	limit, err := limitOf(query, defaultPage, maxPage)
 	if err != nil {
@@ -160,6 +181,10 @@ func (f *entityFilter) fits(e *posture.Effective) bool {
 		return false
 	}
 	return e.Risk > f.over
+}
+
+func (f *entityFilter) changed(r *posture.Record, now authz.Instant) bool {
+	return f.since == 0 || changedAt(r, now) >= f.since
 }
 
 func compareKeys(a, b authz.Key) int {

@@ -144,6 +144,34 @@ func TestListIsFilteredBoundedAndInOrder(t *testing.T) {
 	}
 }
 
+// TestListOfWhatHasChangedSince: by the time of what was said, and by ends that have passed.
+func TestListOfWhatHasChangedSince(t *testing.T) {
+	w := newWorld(t)
+	w.push(soarToken, `{"v":1,"id":"c1","type":"risk","entities":["agent:old"],"time":"2026-11-23T07:00:00Z","risk":5}`)
+	w.push(soarToken, `{"v":1,"id":"c2","type":"quarantine","entities":["agent:let-go"],"time":"2026-11-23T07:00:00Z","expires":"2026-11-23T09:30:00Z"}`)
+	w.push(soarToken, `{"v":1,"id":"c3","type":"risk","entities":["agent:new"],"time":"2026-11-23T08:59:00Z","risk":5}`)
+	list := func(query string) string {
+		var got EntitiesResponse
+		w.get("/v1/entities?"+query, kimToken).want(200).into(&got)
+		var refs []string
+		for _, e := range got.Entities {
+			refs = append(refs, e.Ref+" "+e.ChangedAt)
+		}
+		return strings.Join(refs, ", ")
+	}
+	if got := list("changed_since=2026-11-23T08:00:00Z"); got != "agent:new 2026-11-23T08:59:00Z" {
+		t.Errorf("changed since eight: %s", got)
+	}
+	if got := list("changed_since=2026-11-23T07:00:00Z"); strings.Count(got, "agent:") != 3 {
+		t.Errorf("changed since seven: %s", got)
+	}
+	w.advance(time.Hour) // the quarantine ends by itself
+	if got := list("changed_since=2026-11-23T09:00:00%2B00:00"); got != "agent:let-go 2026-11-23T09:30:00Z" {
+		t.Errorf("an hour later: %s", got)
+	}
+	w.get("/v1/entities?changed_since=yesterday", kimToken).wantProblem(400, CodeBadParameter)
+}
+
 // TestTenantsSeeNothingOfEachOther goes through everything that can be read.
 func TestTenantsSeeNothingOfEachOther(t *testing.T) {
 	w := newWorld(t)
@@ -163,6 +191,7 @@ func TestTenantsSeeNothingOfEachOther(t *testing.T) {
 		"/v1/entities/agent:invoice-agent":          404,
 		"/v1/entities/agent:invoice-agen":           404, // no suggestions either
 		"/v1/entities/tenant:default":               404,
+		"/v1/history/agent:invoice-agent":           404,
 		"/v1/decisions":                             200,
 		"/v1/decisions?tenant=default":              403,
 		"/v1/decisions?ref=agent:invoice-agent":     200,
