@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"vigil/authz"
+	"vigil/posture"
 	"vigil/rules"
 )
 
@@ -92,4 +93,14 @@ func (q *inquiry) explain() Explanation {
 		x.Without = q.seal(q.ruled(&verdict))
 	}
 	return x
+}
+
+// Suppose decides at now as if store were posture, by the rules in use and without the
+// cache. It counts and remembers nothing. The strings of the result do not alias req.
+func (e *Engine) Suppose(store *posture.Store, now authz.Instant, caller *authz.Caller, req *authz.Request, p *authz.Principal) authz.Answer {
+	q := e.inquire(&basis{rules: e.basis.Load().rules, posture: store}, caller, req.Clone(), p)
+	defer e.release(q)
+	q.gather(func() authz.Instant { return now })
+	q.feedAge = e.feedAge(now)
+	return authz.Answer{Decision: q.judge(), At: now, Expires: p.Ends(), AsOf: store.AsOf()}
 }
