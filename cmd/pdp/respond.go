@@ -65,7 +65,7 @@ func (c *containCmd) Run(ctx context.Context, a *app, agent *respondAgent) error
 			return err
 		}
 		c.Time = at.Format(time.RFC3339Nano) // the cut-off, too when it is sent again
-		if err := a.ask(c.Yes, "What was issued to "+ref+" until now will be dead for good; so will be what does not say when it was issued."); err != nil {
+		if err := a.ask(c.Yes || c.DryRun, "What was issued to "+ref+" until now will be dead for good; so will be what does not say when it was issued."); err != nil {
 			return err
 		}
 		drafts = append(drafts, draft{kind: signals.TypeRevoke, entities: []string{ref}, members: members{"issued_before": c.Time}})
@@ -135,7 +135,7 @@ func (a *app) respond(ctx context.Context, f *signalFlags, agent *respondAgent, 
 		return badInput("--id: the id of a response begins with %q, so that undo finds it", responseID)
 	}
 	err = a.sendDrafts(ctx, cl, f, drafts)
-	if f.json() || !accepted(err) {
+	if f.json() || f.DryRun || !accepted(err) {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "\n%s\n", printable(said))
@@ -180,7 +180,7 @@ func (c *respondUndoCmd) Run(ctx context.Context, a *app, agent *respondAgent) e
 			return true
 		},
 	})
-	if dead != "" && accepted(err) && !c.json() {
+	if dead != "" && accepted(err) && !c.json() && !c.DryRun {
 		fmt.Fprintf(a.stdout, "What was issued to %s before %s stays dead: there is no way back.\n", printable(ref), dead)
 	}
 	return err

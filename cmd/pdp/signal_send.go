@@ -54,6 +54,9 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 			return err
 		}
 		batch[i] = body
+		if f.DryRun {
+			continue
+		}
 		if err := a.confirm(f, &drafts[i]); err != nil {
 			return err
 		}
@@ -65,6 +68,9 @@ func (a *app) sendDrafts(ctx context.Context, cl *client, f *signalFlags, drafts
 	body, err := json.Marshal(whole, json.Deterministic(true))
 	if err != nil {
 		return badInput("%s", err)
+	}
+	if f.DryRun {
+		return a.dryRun(ctx, cl, f, drafts, body)
 	}
 	got, err := cl.call(ctx, http.MethodPost, "/v1/signals", body)
 	var response control.SignalsResponse

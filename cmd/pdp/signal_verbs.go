@@ -38,6 +38,7 @@ type signalFlags struct {
 	Time         string `help:"When it happened (RFC 3339). By default now." group:"Signal:"`
 	Tenant       string `help:"Tenant, where your credential has several." group:"Signal:"`
 	AllowUnknown bool   `help:"Accept that nothing is known of the entity (otherwise exit 3)." group:"Signal:"`
+	DryRun       bool   `help:"Send nothing: say what it would do, to the entities and to remembered decisions." group:"Signal:"`
 	Yes          bool   `short:"y" help:"Do not ask for confirmation." group:"Signal:"`
 	waitFlags
 }

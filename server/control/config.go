@@ -106,6 +106,7 @@ type Parts struct {
 // Intake is signals.Intake.
 type Intake interface {
 	Push(ctx context.Context, sender signals.Sender, body []byte) (signals.Receipt, error)
+	Rehearse(sender signals.Sender, body []byte, beside func(named []authz.Key) []authz.Key) (signals.Rehearsal, error)
 }
 
 // Posture is what is read of posture.Store.
@@ -122,6 +123,7 @@ type Posture interface {
 type Engine interface {
 	Explain(*authz.Caller, *authz.Request, *authz.Principal) engine.Explanation
 	ExplainAgain(*engine.Evidence, *authz.Caller, *authz.Request, *authz.Principal) engine.Explanation
+	Suppose(store *posture.Store, now authz.Instant, caller *authz.Caller, req *authz.Request, p *authz.Principal) authz.Answer
 	Stats() engine.Stats
 }
 

@@ -62,6 +62,7 @@ func readStatus(t *testing.T, conn net.Conn) (int, string) {
 
 // blockingIntake holds pushes until it is let go.
 type blockingIntake struct {
+	noRehearsal
 	entered chan struct{}
 	free    chan struct{}
 }
@@ -74,6 +75,13 @@ func (b blockingIntake) Push(ctx context.Context, _ signals.Sender, _ []byte) (s
 	case <-ctx.Done():
 		return signals.Receipt{}, signals.ErrUnknownOutcome
 	}
+}
+
+// noRehearsal is for intakes that tests only push to.
+type noRehearsal struct{}
+
+func (noRehearsal) Rehearse(signals.Sender, []byte, func([]authz.Key) []authz.Key) (signals.Rehearsal, error) {
+	return signals.Rehearsal{}, signals.ErrOverloaded
 }
 
 // blockingPosture holds walks until it is let go.
@@ -118,7 +126,7 @@ func TestSlowWorkStarvesNobody(t *testing.T) {
 }
 
 func TestPushesBeyondTheBoundAreRefused(t *testing.T) {
-	intake := blockingIntake{make(chan struct{}), make(chan struct{})}
+	intake := blockingIntake{noRehearsal{}, make(chan struct{}), make(chan struct{})}
 	w := newWorld(t, func(_ *Config, p *Parts) { p.Intake = intake })
 	var held sync.WaitGroup
 	for range cap(w.server.pushes.places) {
@@ -135,7 +143,7 @@ func TestPushesBeyondTheBoundAreRefused(t *testing.T) {
 }
 
 func TestBodiesBeyondTheBudgetAreRefused(t *testing.T) {
-	intake := blockingIntake{make(chan struct{}), make(chan struct{})}
+	intake := blockingIntake{noRehearsal{}, make(chan struct{}), make(chan struct{})}
 	w := newWorld(t, func(c *Config, p *Parts) { p.Intake, c.Limits.BodyBytes = intake, 1000 })
 	var held sync.WaitGroup
 	held.Go(func() { w.do("POST", "/v1/signals", soarToken, strings.Repeat(" ", 900)).want(200) })
@@ -181,7 +189,10 @@ func TestSlowAndLargeHeadersAreCutOff(t *testing.T) {
 }
 
 // patientIntake takes a while, and says whether it was cut short.
-type patientIntake struct{ while time.Duration }
+type patientIntake struct {
+	noRehearsal
+	while time.Duration
+}
 
 func (p patientIntake) Push(ctx context.Context, _ signals.Sender, _ []byte) (signals.Receipt, error) {
 	select {
@@ -198,7 +209,7 @@ func TestTimeForTheRequestIsNotTimeForTheWork(t *testing.T) {
 	const limit = 30 * time.Millisecond
 	w := newWorld(t, func(c *Config, p *Parts) {
 		c.Limits.HeaderTime, c.Limits.BodyTime, c.Limits.WriteTime = limit, limit, 2*limit
-		p.Intake = patientIntake{6 * limit}
+		p.Intake = patientIntake{while: 6 * limit}
 	})
 	w.snapshot = func(ctx context.Context, out io.Writer) error {
 		for range 8 {
@@ -225,7 +236,7 @@ func TestTimeForTheRequestIsNotTimeForTheWork(t *testing.T) {
 // TestIdleConnectionsMakeRoom: neither leaked nor silent connections keep anyone out, and
 // ones at work are left alone.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
-	intake := blockingIntake{make(chan struct{}), make(chan struct{})}
+	intake := blockingIntake{noRehearsal{}, make(chan struct{}), make(chan struct{})}
 	w := newWorld(t, func(c *Config, p *Parts) { c.Limits.Connections, p.Intake = 3, intake })
 	address := w.listen()
 	working := dial(t, address)
@@ -250,7 +261,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 }
 
 func TestAllConnectionsAtWorkRefuseOneMore(t *testing.T) {
-	intake := blockingIntake{make(chan struct{}), make(chan struct{})}
+	intake := blockingIntake{noRehearsal{}, make(chan struct{}), make(chan struct{})}
 	w := newWorld(t, func(c *Config, p *Parts) { c.Limits.Connections, p.Intake = 1, intake })
 	address := w.listen()
 	working := dial(t, address)
@@ -322,7 +333,7 @@ func waitFor(t *testing.T, condition func() bool) {
 }
 
 func TestShutdownFinishesWhatRuns(t *testing.T) {
-	intake := blockingIntake{make(chan struct{}), make(chan struct{})}
+	intake := blockingIntake{noRehearsal{}, make(chan struct{}), make(chan struct{})}
 	w := newWorld(t, func(_ *Config, p *Parts) { p.Intake = intake })
 	address := w.listen()
 	conn := dial(t, address)
@@ -347,7 +358,7 @@ func TestShutdownFinishesWhatRuns(t *testing.T) {
 }
 
 func TestShutdownEndsWhatDoesNotEnd(t *testing.T) {
-	intake := blockingIntake{make(chan struct{}), make(chan struct{})}
+	intake := blockingIntake{noRehearsal{}, make(chan struct{}), make(chan struct{})}
 	w := newWorld(t, func(_ *Config, p *Parts) { p.Intake = intake })
 	conn := dial(t, w.listen())
 	fmt.Fprintf(conn, "POST /v1/signals HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", soarToken)

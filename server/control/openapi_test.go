@@ -158,7 +158,7 @@ func TestSchemasAreTheGoTypes(t *testing.T) {
 		}
 	}
 	for _, v := range []any{
-		Problem{}, SignalsResponse{}, EntityResponse{}, EntitiesResponse{}, HistoryResponse{}, ExplainResponse{}, DecisionsResponse{},
+		Problem{}, SignalsResponse{}, EntityResponse{}, EntitiesResponse{}, HistoryResponse{}, DryRunResponse{}, ExplainResponse{}, DecisionsResponse{},
 		RulesResponse{}, ReloadRequest{}, StatusResponse{}, HealthResponse{}, WhoamiResponse{}, PositionResponse{},
 	} {
 		check(reflect.TypeOf(v))

@@ -148,7 +148,7 @@ func TestADefectOfAnyRoomIsSurvivedByEveryRoute(t *testing.T) {
 		path, method, _ := strings.Cut(where, " ")
 		body := ""
 		switch path {
-		case "/v1/signals":
+		case "/v1/signals", "/v1/dry-run":
 			body = signal("risk", "agent:a", `,"risk":3`)
 		case "/v1/explain":
 			if body = payRequest; method == "GET" {

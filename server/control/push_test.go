@@ -119,6 +119,7 @@ func TestADefectOfACommittingRouteIsAnUnknownOutcome(t *testing.T) {
 
 // brokenIntake answers every push with an error, or panics.
 type brokenIntake struct {
+	noRehearsal
 	err  error
 	boom bool
 }
