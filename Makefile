@@ -21,7 +21,7 @@ GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-replicas kafka kafka-stop e2e-kafka test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills model rules check clean
+.PHONY: help build run run-replicas kafka kafka-stop e2e-kafka scaling test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills model rules check clean
 
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,11 @@ model: ## Search the model of the protocol on Kafka exhaustively; needs spin and
 
 e2e-kafka: ## Three processes and a real Kafka, which breaks, stops and is poisoned; needs Java 17 and Maven
 	$(GO) test -tags e2e -count 1 -timeout 20m -v $(E2EFLAGS) ./e2e
+
+scaling: build ## Measure what one replica costs on a real Kafka, and write docs/scaling.md (3 minutes); needs Java 17 and Maven
+	$(GO) build -o $(BIN)/kafka ./e2e/broker/kafka
+	$(GO) build -o $(BIN)/loadtest ./loadtest
+	loadtest/scaling.sh "$(KAFKACACHE)" --json loadtest/results/scaling.json --page docs/scaling.md $(LOADFLAGS)
 
 rules: build ## Test the rules of the examples
 	$(BIN)/pdp rules test $(wildcard examples/*/rules)

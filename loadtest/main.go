@@ -7,6 +7,7 @@
 //	go run ./loadtest soak [flags]   all of it for long, watching memory, goroutines and descriptors
 //	go run ./loadtest kills [flags]  kill -9 the engine under load, over and over; nothing acknowledged may be lost
 //	go run ./loadtest replicas [flags]   how long a revocation takes to every replica of one log
+//	go run ./loadtest scaling [flags]    what one replica costs on Kafka, and a thousand would
 //
 // It exits with 0 when everything is as expected, 1 when an answer, a property of the
 // contract or a threshold is not, 2 when it was called wrongly, and 3 when it was
@@ -51,10 +52,10 @@ func main() {
 func run(ctx context.Context, args []string, out, log io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
 		"gen": generateCommand, "run": runCommand, "race": raceCommand, "soak": soakCommand, "bare": bareCommand,
-		"kills": killsCommand, "replicas": replicasCommand,
+		"kills": killsCommand, "replicas": replicasCommand, "scaling": scalingCommand,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		fmt.Fprintln(log, "usage: loadtest gen|run|race|soak|kills|replicas [flags]; loadtest COMMAND -h says which")
+		fmt.Fprintln(log, "usage: loadtest gen|run|race|soak|kills|replicas|scaling [flags]; loadtest COMMAND -h says which")
 		return exitUsage
 	}
 	err := commands[args[0]](ctx, args[1:], out, log)

@@ -19,12 +19,14 @@ import (
 type unit string
 
 const (
-	count     unit = "count"
-	ratio     unit = "ratio"
-	perCall   unit = "per call" // allocations
-	seconds   unit = "seconds"
-	perSecond unit = "per second"
-	byteCount unit = "bytes"
+	count          unit = "count"
+	ratio          unit = "ratio"
+	perCall        unit = "per call" // allocations
+	seconds        unit = "seconds"
+	perSecond      unit = "per second"
+	byteCount      unit = "bytes"
+	bytesEach      unit = "bytes each" // of something small
+	bytesPerSecond unit = "bytes per second"
 )
 
 // Metric is one measured number.
@@ -196,6 +198,10 @@ func (m Metric) text() string {
 		return fmt.Sprintf("%.0f/s", m.Value)
 	case byteCount:
 		return fmt.Sprintf("%.1f MiB", m.Value/(1<<20))
+	case bytesEach:
+		return fmt.Sprintf("%.0f B", m.Value)
+	case bytesPerSecond:
+		return fmt.Sprintf("%.1f kB/s", m.Value/1e3)
 	}
 	return fmt.Sprintf("%.3f", m.Value)
 }
