@@ -9,6 +9,10 @@ import (
 // errBehind says that a leader does not yet show what it must have.
 var errBehind = errors.New("the leader does not show all that it has yet")
 
+// markBytes is what is asked for to find the record of a mark: brokers give the first batch
+// whole, whatever its size (KIP-74). All replicas ask at once when a leader moves.
+const markBytes = 4 << 10
+
 // verify finds whether the last record that was handed over still is what it was, before
 // anything that comes after it is. So a log that was cut and has grown again, as an election
 // of a replica that lacked records makes it, is noticed even where the offsets fit.
@@ -22,7 +26,11 @@ func (f *follower) verify(ctx context.Context, cn *conn, lead *lead, end int64) 
 	if m.topic != f.t.id {
 		return f.wrong(m.offset, ErrRecreated, fmt.Sprintf("its id was %x and is %x", m.topic, f.t.id))
 	}
-	got, err := cn.fetch(ctx, f.request(lead, m.offset, 0))
+	q := f.request(lead, m.offset, 0)
+	if q.maxBytes == fetchBytes {
+		q.maxBytes = markBytes
+	}
+	got, err := cn.fetch(ctx, q)
 	switch {
 	case err != nil:
 		return err
