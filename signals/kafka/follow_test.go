@@ -58,13 +58,33 @@ func TestAGapBetweenBatchesIsAHole(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	w.scripted("log", func(c *copied) {
 		c.add(0, "0", "1")
-		c.batches = append(c.batches, copiedBatch{4, 0, []string{"4"}})
+		c.batches = append(c.batches, copiedBatch{base: 4, values: []string{"4"}})
 	})
 	f := follow(t, w.openLog(w.config()), nil)
 	f.broken(ErrHole, "log/0", 2)
 	if !slices.Equal(f.values(0), []string{"0", "1"}) {
 		t.Error(f.values(0))
 	}
+}
+
+// TestAGapWithinABatchIsAHole: compaction takes single records out of batches, and leaves the
+// offsets that these span.
+func TestAGapWithinABatchIsAHole(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.scripted("log", func(c *copied) {
+		c.add(0, "0", "1")
+		c.batches[0].lacks = 1
+		c.add(0, "3")
+	})
+	f := follow(t, w.openLog(w.config()), nil)
+	f.broken(ErrHole, "log/0", 2)
+	if !slices.Equal(f.values(0), []string{"0", "1"}) {
+		t.Error(f.values(0))
+	}
+	follow(t, w.openLog(w.config()), signals.Positions{0: 1}).broken(ErrHole, "log/0", 2)
+	follow(t, w.openLog(w.config()), signals.Positions{0: 2}).broken(ErrHole, "log/0", 2)
+	f = follow(t, w.openLog(w.config()), signals.Positions{0: 3})
+	f.wait()
 }
 
 func TestATopicMadeAnewIsNeverTheOldOne(t *testing.T) {

@@ -39,6 +39,7 @@ type copiedBatch struct {
 	base   int64
 	epoch  int32
 	values []string
+	lacks  int32 // how many records after these the batch says to have had
 }
 
 func (c *copied) end() int64 {
@@ -46,12 +47,15 @@ func (c *copied) end() int64 {
 		return c.start
 	}
 	last := c.batches[len(c.batches)-1]
-	return last.base + int64(len(last.values))
+	return last.next()
 }
+
+// next is the offset after the batch.
+func (b copiedBatch) next() int64 { return b.base + int64(len(b.values)) + int64(b.lacks) }
 
 // add appends a batch.
 func (c *copied) add(epoch int32, values ...string) {
-	c.batches = append(c.batches, copiedBatch{c.end(), epoch, values})
+	c.batches = append(c.batches, copiedBatch{base: c.end(), epoch: epoch, values: values})
 }
 
 // scripted puts a history in the place of a topic's partition 0, the same on every node
@@ -147,7 +151,7 @@ func (h *history) fetch(c *copied, req *kmsg.FetchRequest) kmsg.Response {
 	}
 	brought := 0
 	for _, b := range c.batches {
-		last := b.base + int64(len(b.values)) - 1
+		last := b.next() - 1
 		if p.ErrorCode == 0 && last >= asked.FetchOffset && last < hw && last >= c.start && (c.limit == 0 || brought < c.limit) {
 			brought++
 			p.RecordBatches = append(p.RecordBatches, b.encode()...)
@@ -165,6 +169,7 @@ func (b copiedBatch) encode() []byte {
 	raw := appendBatch(nil, bytesOf(b.values...), 1_000_000_000)
 	binary.BigEndian.PutUint64(raw, uint64(b.base))
 	binary.BigEndian.PutUint32(raw[atEpoch:], uint32(b.epoch))
+	binary.BigEndian.PutUint32(raw[atSealed+2:], uint32(len(b.values))-1+uint32(b.lacks))
 	binary.BigEndian.PutUint32(raw[atCRC:], crc32.Checksum(raw[atSealed:], castagnoli))
 	return raw
 }

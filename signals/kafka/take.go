@@ -74,6 +74,9 @@ func (f *follower) takeBatch(b *batch) error {
 			if r.offset < k.next {
 				continue
 			}
+			if r.offset > k.next {
+				return f.gap(b)
+			}
 			k.entries = append(k.entries, f.entry(b, &r))
 			k.last, k.epoch, k.next = r, b.epoch, r.offset+1
 			if len(k.entries) == deliverAtOnce {
@@ -82,12 +85,24 @@ func (f *follower) takeBatch(b *batch) error {
 				}
 			}
 		}
+		if k.next <= b.last {
+			return f.gap(b)
+		}
 	}
 	k.next = max(k.next, b.last+1)
 	if b.codec != 0 {
 		return f.hand()
 	}
 	return nil
+}
+
+// gap is for a batch that has no record at the next of its offsets. Brokers write batches
+// without gaps; compaction makes them, and what it took may have been a revocation.
+func (f *follower) gap(b *batch) error {
+	if err := f.hand(); err != nil {
+		return err
+	}
+	return f.wrong(f.next, ErrHole, fmt.Sprintf("the batch of the offsets %d to %d lacks it, as after compaction", b.base, b.last))
 }
 
 // hand delivers what was read.
