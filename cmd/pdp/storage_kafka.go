@@ -259,9 +259,13 @@ func (s *kafkaStorage) gone(m snapshot.Meta) []int32 {
 // unfit ends a start whose feed shows that the log is not the one that it should begin
 // with, which trying again does not change.
 func (n *node) unfit(err error) {
-	for _, what := range []error{kafka.ErrHole, kafka.ErrTruncated, kafka.ErrDiverged, kafka.ErrRecreated} {
+	if errors.Is(err, kafka.ErrHole) {
+		n.end(&failure{code: exitInput, err: err, hint: bootstrapHint})
+		return
+	}
+	for _, what := range []error{kafka.ErrTruncated, kafka.ErrDiverged, kafka.ErrRecreated} {
 		if errors.Is(err, what) {
-			n.end(&failure{code: exitInput, err: err, hint: bootstrapHint})
+			n.end(&failure{code: exitInput, err: err, hint: "No snapshot fits a log that has lost what it had. To begin with the log as it is, move " + n.store.dir.Path + " away; what was revoked in what is lost must then be sent again."})
 			return
 		}
 	}
