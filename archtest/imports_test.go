@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"signals/kafka":      {"authz", "signals", "signals/deadletter"},
 	"signals/snapshot":   {"authz", "posture", "signals", "disk"},
 	"signals/spool":      {"authz", "signals", "disk"},
+	"signals/ssf":        {"authz", "signals"},
 
 	"server/credential": {"authz", "signals"},
 	"server/recent":     {"authz", "authzen", "engine", "posture"},
@@ -76,7 +77,9 @@ var forbidden = []struct {
 	{"github.com/stretchr/testify", nil, "the standard library's testing is enough"},
 	{"log", nil, "log/slog is handed down; nothing logs to a global"},
 	{"unsafe", []string{"authzen", "cache", "posture", "rules", "engine", "server/decision", "server/credential", "identity", "authz"}, "only hot paths may trade safety for speed"},
-	{"net/http", []string{"server/control", "cmd/pdp", "loadtest"}, "the wire belongs to the servers"},
+	{"net/http", []string{"server/control", "cmd/pdp", "loadtest", "signals/ssf"}, "the wire belongs to the servers; signals/ssf asks transmitters, and is asked by them"},
+	{"github.com/go-jose/go-jose", []string{"signals/ssf"}, "whoever verifies a token names its algorithms, its type and its issuer; one package does, and decrypts nothing"},
+	{"github.com/golang-jwt/jwt", nil, "tests sign with it what go-jose verifies"},
 	{"os/exec", []string{"loadtest", "e2e/broker"}, "an engine of decisions starts no programs; loadtest starts the engine, e2e/broker a broker"},
 }
 
