@@ -56,17 +56,17 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// statusError is an answer that was not the one wanted.
-type statusError struct {
-	status int
-	retry  time.Duration // Retry-After in seconds, where it was stated; 0 else
-	detail string
+// StatusError is an answer with a status that was not wanted.
+type StatusError struct {
+	Status int
+	Retry  time.Duration // Retry-After in seconds, where it was stated; 0 else
+	Detail string
 }
 
-func (e *statusError) Error() string {
-	text := fmt.Sprintf("answered %d %s", e.status, http.StatusText(e.status))
-	if e.detail != "" {
-		text += ": " + e.detail
+func (e *StatusError) Error() string {
+	text := fmt.Sprintf("answered %d %s", e.Status, http.StatusText(e.Status))
+	if e.Detail != "" {
+		text += ": " + e.Detail
 	}
 	return text
 }
@@ -80,7 +80,7 @@ type ask struct {
 	want        []int // statuses
 }
 
-// do makes a request and reads the answer. Its type is not looked at: what it is read as is
+// do makes a request and reads the answer; a status that was not wanted is a *StatusError. Its type is not looked at: what it is read as is
 // strict, and key sets come as many types. Redirects are
 // not followed: where keys and credentials go is what the configuration says.
 func (w *Web) do(ctx context.Context, a ask) (status int, answer []byte, err error) {
@@ -128,9 +128,9 @@ func (w *Web) do(ctx context.Context, a ask) (status int, answer []byte, err err
 			return status, answer, nil
 		}
 	}
-	e := &statusError{status: response.StatusCode, retry: retryAfter(response.Header.Get("Retry-After"))}
+	e := &StatusError{Status: response.StatusCode, Retry: retryAfter(response.Header.Get("Retry-After"))}
 	if response.StatusCode/100 == 3 {
-		e.detail = "redirects are not followed"
+		e.Detail = "redirects are not followed"
 	}
 	return 0, nil, fmt.Errorf("%s %s: %w", a.method, r.URL.Host, e)
 }
