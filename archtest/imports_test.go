@@ -23,13 +23,14 @@ var mayImport = map[string][]string{
 	"engine":            {"authz", "rules", "posture", "cache"},
 	"engine/enginetest": {"authz", "posture", "rules"}, // for tests
 
-	"signals":             {"authz", "posture", "spell"},
+	"signals":            {"authz", "posture", "spell"},
+	"signals/deadletter": {"authz", "signals", "disk"},
+	"signals/journal":    {"authz", "posture", "signals", "disk"},
+	"signals/kafka":      {"authz", "signals", "signals/deadletter"},
+	"signals/snapshot":   {"authz", "posture", "signals", "disk"},
+	"signals/spool":      {"authz", "signals", "disk"},
+
 	"signals/cloudevents": {"authz", "signals"},
-	"signals/deadletter":  {"authz", "signals", "disk"},
-	"signals/journal":     {"authz", "posture", "signals", "disk"},
-	"signals/kafka":       {"authz", "signals", "signals/deadletter"},
-	"signals/snapshot":    {"authz", "posture", "signals", "disk"},
-	"signals/spool":       {"authz", "signals", "disk"},
 	"signals/ssf":         {"authz", "signals"},
 
 	"server/credential": {"authz", "signals"},

@@ -113,8 +113,9 @@ func (c *keyCache) lookup(ctx context.Context, kid, alg string) ([]key, error) {
 	if fresh && len(found) > 0 {
 		return found, nil
 	}
-	// The set is old, or does not know the key: it may know it now.
-	err := c.refresh(ctx, began)
+	// The set is old, or does not know the key: it may know it now. Of several that find
+	// it old, one fetches, and the others go on with what there is.
+	err := c.refresh(ctx, began, !usable || len(found) == 0)
 	keys, usable, _ = c.current(c.now())
 	switch found = match(keys, kid, alg); {
 	case usable && len(found) > 0:
@@ -167,9 +168,10 @@ func (c *keyCache) current(now authz.Instant) (keys []key, usable, fresh bool) {
 // errTooSoon: the last fetch was less than Retry ago.
 var errTooSoon = errors.New("they were fetched a moment ago, and will be again")
 
-// refresh fetches the set, or waits for the fetch that is under way. It returns nil when a
-// set that was fetched after this call began, or was being fetched then, is in place.
-func (c *keyCache) refresh(ctx context.Context, now authz.Instant) error {
+// refresh fetches the set, or waits for the fetch that is under way, if it is to wait. It
+// returns nil when a set that was fetched after this call began, or was being fetched then,
+// is in place.
+func (c *keyCache) refresh(ctx context.Context, now authz.Instant, wait bool) error {
 	c.mu.Lock()
 	if c.mu.fetched > now { // another did while this one looked
 		c.mu.Unlock()
@@ -178,6 +180,9 @@ func (c *keyCache) refresh(ctx context.Context, now authz.Instant) error {
 	f := c.mu.flight
 	if f != nil {
 		c.mu.Unlock()
+		if !wait {
+			return errTooSoon
+		}
 		select {
 		case <-f.done:
 			return f.err

@@ -207,6 +207,33 @@ func TestOneFetchAtATime(t *testing.T) {
 	})
 }
 
+// TestOldKeysServeWhileNewOnesAreFetched: an issuer that is slow to answer holds up one
+// token, not all.
+func TestOldKeysServeWhileNewOnesAreFetched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i, server, clock := keyed(t)
+		token := []byte(signed(t, nil))
+		if _, err := i.Verify(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		clock.advance(2 * time.Hour)
+		server.hold = make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = i.Verify(t.Context(), token) })
+		synctest.Wait()
+		for range 10 {
+			if _, err := i.Verify(t.Context(), token); err != nil {
+				t.Error(err)
+			}
+		}
+		close(server.hold)
+		all.Wait()
+		if n := server.asked.Load(); n != 2 {
+			t.Errorf("%d fetches", n)
+		}
+	})
+}
+
 func TestKeysComeOverTLSOrFromLoopback(t *testing.T) {
 	for uri, want := range map[string]string{
 		"https://idp.example.com/keys":   "",

@@ -29,16 +29,16 @@ type Receiver struct {
 
 	mu struct {
 		sync.Mutex
-		counts    map[Count]uint64
-		missed    []Missed // ring, the oldest at missedNext once it is full
-		nextMiss  int
-		heard     authz.Instant
-		verified  authz.Instant
-		stream    StreamStatus
-		streamID  string
-		expected  []string // states of verifications that were asked for, the oldest first
-		lines     int      // log lines since lineFrom
-		lineFrom  authz.Instant
+		counts     map[Count]uint64
+		missed     []Missed // ring, the oldest at missedNext once it is full
+		nextMiss   int
+		heard      authz.Instant
+		verified   authz.Instant
+		stream     StreamStatus
+		streamID   string
+		expected   []string // states of verifications that were asked for, the oldest first
+		lines      int      // log lines since lineFrom
+		lineFrom   authz.Instant
 		suppressed int // log lines that were not written
 	}
 }
