@@ -74,7 +74,8 @@ func (e *StatusError) Error() string {
 // ask is one request and the answer that is wanted.
 type ask struct {
 	method, url string
-	body        []byte // JSON, or nil
+	body        []byte // JSON or, with user, a form; or nil
+	user, pass  string // HTTP Basic of a client (RFC 6749 section 2.3.1); "" for none
 	authorized  bool
 	most        int64 // bytes of the answer
 	want        []int // statuses
@@ -93,9 +94,13 @@ func (w *Web) do(ctx context.Context, a ask) (status int, answer []byte, err err
 	}
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "vigil")
-	if a.body != nil {
+	switch {
+	case a.user != "":
+		r.SetBasicAuth(url.QueryEscape(a.user), url.QueryEscape(a.pass))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	case a.body != nil:
 		r.Header.Set("Content-Type", "application/json")
-	} else {
+	default:
 		r.Body, r.ContentLength = http.NoBody, 0
 	}
 	if a.authorized && w.Authorize != nil {
