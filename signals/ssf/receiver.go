@@ -163,7 +163,8 @@ func (r *Receiver) push(ctx context.Context, set *SET, list []signals.Signal) (s
 	)
 	switch {
 	case errors.As(err, &denied):
-		return receipt, refuse(AccessDenied, "%s", denied.Detail).because(err)
+		// What it may say, and of which class an entity is, is not the transmitter's business.
+		return receipt, refuse(AccessDenied, "this issuer may not say that here").because(err)
 	case errors.As(err, &decode):
 		ahead := time.Duration(set.IssuedAt - r.now())
 		if (strings.HasSuffix(decode.Pointer, "/time") || strings.HasSuffix(decode.Pointer, "/issued_before")) && ahead > 0 && ahead <= maxSkew {
@@ -309,8 +310,11 @@ func (r *Receiver) refused(id string, err error) {
 		code = e.Code
 	}
 	r.mu.counts[Count{"", code}]++
-	r.warnLocked("a security event token was not taken", slog.String("id", clip(id)),
-		slog.String("code", code), slog.String("reason", err.Error()))
+	attrs := []any{slog.String("id", clip(id)), slog.String("code", code), slog.String("reason", err.Error())}
+	if e != nil && e.cause != nil {
+		attrs = append(attrs, slog.String("cause", e.cause.Error()))
+	}
+	r.warnLocked("a security event token was not taken", attrs...)
 }
 
 // warnLocked writes a line, ten in a second at most.

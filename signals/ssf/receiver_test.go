@@ -161,6 +161,9 @@ func TestWhatAnIssuerMayNotSayIsDenied(t *testing.T) {
 	if !errors.As(err, &e) || e.Code != AccessDenied || w.status(t, "session:s-1") != "active" || w.count("", AccessDenied) != 1 {
 		t.Errorf("%v", err)
 	}
+	if strings.Contains(e.Description, "revoke") || !strings.Contains(w.lines.String(), "issuer:idp may not send revoke") {
+		t.Errorf("the transmitter is told %q, the operator %s", e.Description, w.lines.String())
+	}
 }
 
 // TestWhatMeetsNothingIsCountedAndShown: never silently right.
