@@ -41,6 +41,7 @@ type config struct {
 
 	Principal    identity.Mapping
 	Clients      []credential.Client
+	Issuers      []issuerConfig // of security events
 	Cache        engine.CacheMode
 	CacheEntries int
 	Logging      loggingConfig

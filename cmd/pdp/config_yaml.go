@@ -96,6 +96,8 @@ func (r *yamlReader) section(n *yaml.Node, path string) {
 		case full == "vigil":
 		case full == "clients":
 			r.clients(value)
+		case full == "issuers":
+			r.issuers(value)
 		case full == "principal":
 			r.principal(value)
 		case full == inputsPath:
@@ -208,7 +210,7 @@ func isSection(path string) bool {
 func keysOf(path string) []string {
 	var keys []string
 	if path == "" {
-		keys = []string{"vigil", "clients", "principal"}
+		keys = []string{"vigil", "clients", "issuers", "principal"}
 	} else {
 		if path+".inputs" == inputsPath {
 			keys = []string{"inputs"}

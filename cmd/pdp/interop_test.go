@@ -23,6 +23,13 @@ import (
 // address of its decision port.
 func startServe(t *testing.T, args ...string) string {
 	t.Helper()
+	decision, _ := startServeAt(t, args...)
+	return decision
+}
+
+// startServeAt is startServe with the address of the control port, too.
+func startServeAt(t *testing.T, args ...string) (decision, control string) {
+	t.Helper()
 	addresses := filepath.Join(t.TempDir(), "addresses.json")
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -51,14 +58,15 @@ func startServe(t *testing.T, args ...string) string {
 		}
 		var at struct {
 			Decision string `json:"decision"`
+			Control  string `json:"control"`
 		}
 		if err := json.Unmarshal(data, &at); err != nil {
 			t.Fatal(err)
 		}
-		return at.Decision
+		return at.Decision, at.Control
 	}
 	t.Fatalf("serve was not ready in time:\n%s", stderr.String())
-	return ""
+	return "", ""
 }
 
 // TestTheAuthZENTodoInteropOverHTTP asks the 40 evaluations and the 3 batches of the

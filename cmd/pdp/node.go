@@ -163,6 +163,9 @@ func (n *node) run(ctx context.Context, hangup <-chan os.Signal, seed, addressFi
 			return err
 		}
 	}
+	if err := n.receiveEvents(following); err != nil {
+		return err
+	}
 	n.setReady(n.clock.Err())
 	if err := n.announce(addressFile); err != nil {
 		return err

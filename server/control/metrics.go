@@ -83,6 +83,7 @@ func (r *rooms) Collect(out chan<- prometheus.Metric) {
 	if parts := s.parts.Load(); parts != nil {
 		collectParts(parts, now, sample)
 	}
+	s.collectEvents(sample)
 }
 
 func collectDecisions(counts DecisionCounts, out chan<- prometheus.Metric, sample func(*family, float64, ...string)) {

@@ -15,7 +15,8 @@ type Server struct {
 	cfg     Config
 	http    *http.Server
 	routes  *router
-	parts   atomic.Pointer[Parts] // nil until Attach
+	parts   atomic.Pointer[Parts]  // nil until Attach
+	events  atomic.Pointer[Events] // nil until Receive
 	started authz.Instant
 
 	bodies    budget     // bytes of request bodies in memory

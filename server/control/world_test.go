@@ -239,6 +239,9 @@ func newWorld(t testing.TB, change ...func(*Config, *Parts)) *world {
 		t.Fatal(err)
 	}
 	w.server.Attach(parts)
+	w.server.Receive(Events{Endpoints: map[string]http.Handler{
+		"agent:a": http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusAccepted) }),
+	}})
 	return w
 }
 

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"vigil/server/control"
+	"vigil/signals/ssf"
+)
+
+// receiveEvents takes the security events of the configured issuers: it opens the
+// endpoints that they are pushed to, and polls while ctx lasts. It is called once there is
+// an intake.
+func (n *node) receiveEvents(ctx context.Context) error {
+	receivers := make([]*ssf.Receiver, len(n.cfg.Issuers))
+	events := control.Events{Endpoints: map[string]http.Handler{}}
+	var pollers []*ssf.Poller
+	for i := range n.cfg.Issuers {
+		c := &n.cfg.Issuers[i]
+		fault := func(err error) error {
+			return &failure{code: exitInput, err: fmt.Errorf("%s: issuer %q: %w", c.where, c.SSF.Name, err)}
+		}
+		cfg := c.SSF
+		cfg.Now = n.now
+		if c.KeysFile != "" {
+			set, err := readBounded(c.KeysFile, maxConfig)
+			if err != nil {
+				return fault(fmt.Errorf("%s: %s", c.KeysFile, plainOSError(err)))
+			}
+			cfg.Keys.Static = set
+		}
+		issuer, err := ssf.New(cfg)
+		if err != nil {
+			return fault(err)
+		}
+		receivers[i] = ssf.NewReceiver(issuer, n.intake, n.log)
+		if c.Push != nil {
+			if events.Endpoints[cfg.Name], err = ssf.NewPush(receivers[i], *c.Push); err != nil {
+				return fault(err)
+			}
+		}
+		if c.Poll != nil {
+			p, err := n.poller(receivers[i], c.Poll)
+			if err != nil {
+				return fault(err)
+			}
+			pollers = append(pollers, p)
+		}
+	}
+	events.Counts = func() map[control.EventCount]uint64 {
+		all := map[control.EventCount]uint64{}
+		for i, r := range receivers {
+			for label, count := range r.Status().Counts {
+				all[control.EventCount{Issuer: n.cfg.Issuers[i].SSF.Name, Event: label.Event, Outcome: label.Outcome}] = count
+			}
+		}
+		return all
+	}
+	n.control.Receive(events)
+	for _, p := range pollers {
+		n.follow(func() { _ = p.Run(ctx) }) // which ends with ctx alone
+	}
+	return nil
+}
+
+// poller makes what polls a stream, with its credentials.
+func (n *node) poller(r *ssf.Receiver, c *pollConfig) (*ssf.Poller, error) {
+	web := &ssf.Web{}
+	switch {
+	case c.TokenFile != "":
+		token, err := readSecret(c.TokenFile)
+		if err != nil {
+			return nil, err
+		}
+		web.Authorize = func(context.Context) (string, error) { return "Bearer " + token, nil }
+	case c.SecretFile != "":
+		secret, err := readSecret(c.SecretFile)
+		if err != nil {
+			return nil, err
+		}
+		grant := &ssf.ClientCredentials{
+			TokenURL: c.TokenURL, ID: c.ClientID, Secret: secret, Scope: c.Scope, Web: &ssf.Web{}, Now: n.now,
+		}
+		web.Authorize = grant.Authorize
+	}
+	return ssf.NewPoller(r, ssf.PollConfig{Endpoint: c.Endpoint, Web: web, Logger: n.log})
+}
+
+// readSecret reads a file that holds nothing else. One line end is the editor's.
+func readSecret(name string) (string, error) {
+	text, err := readBounded(name, 4096)
+	if err != nil {
+		return "", fmt.Errorf("%s: %s", name, plainOSError(err))
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if secret == "" {
+		return "", fmt.Errorf("%s: %w", name, errors.New("it is empty"))
+	}
+	return secret, nil
+}

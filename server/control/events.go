@@ -1,0 +1,49 @@
+package control
+
+import (
+	"net/http"
+)
+
+// EventCount labels a counter of security events, by the issuer that sent them.
+type EventCount struct{ Issuer, Event, Outcome string }
+
+// Events is how security events of others come in: the endpoints that they are pushed to,
+// by the name of their issuer, and how many did what. Each endpoint knows its transmitter
+// by itself: it is no client of this port.
+type Events struct {
+	Endpoints map[string]http.Handler
+	Counts    func() map[EventCount]uint64
+}
+
+// Receive opens the endpoints. It is called once, after Attach; until then they answer 503.
+func (s *Server) Receive(e Events) { s.events.Store(&e) }
+
+// pushEvents hands a request to the endpoint of its issuer, which answers as its protocol
+// says (RFC 8935), not as this port does.
+func (s *Server) pushEvents(c *call) error {
+	if _, err := parameters(c.r); err != nil {
+		return err
+	}
+	events := s.events.Load()
+	if events == nil {
+		return starting("still starting: nothing is known yet")
+	}
+	endpoint := events.Endpoints[c.ref]
+	if endpoint == nil {
+		return fail(http.StatusNotFound, CodeNotFound, "no issuer of this name pushes events here")
+	}
+	endpoint.ServeHTTP(c.w, c.r)
+	return nil
+}
+
+var eventsSeen = counter("vigil_events_total", "Security events taken or refused, by issuer, event and outcome.", "issuer", "event", "outcome")
+
+func (s *Server) collectEvents(sample func(*family, float64, ...string)) {
+	events := s.events.Load()
+	if events == nil || events.Counts == nil {
+		return
+	}
+	for label, n := range events.Counts() {
+		sample(eventsSeen, float64(n), label.Issuer, label.Event, label.Outcome)
+	}
+}

@@ -1,0 +1,37 @@
+package control
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestEventsGoToTheEndpointOfTheirIssuer: which answers for itself, and is not there before
+// it is known.
+func TestEventsGoToTheEndpointOfTheirIssuer(t *testing.T) {
+	w := newWorld(t)
+	w.server.events.Store(nil)
+	if got := w.do("POST", "/v1/events/idp", "", "x"); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
+		t.Errorf("before there are endpoints: %d %s", got.status, got.body)
+	}
+	w.server.Receive(Events{
+		Endpoints: map[string]http.Handler{"idp": http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(http.StatusBadRequest)
+			_, _ = rw.Write([]byte(`{"err":"access_denied","description":"told by ` + r.Header.Get("Authorization") + `"}`))
+		})},
+		Counts: func() map[EventCount]uint64 { return map[EventCount]uint64{{"idp", "session-revoked", "said"}: 3} },
+	})
+	if got := w.do("POST", "/v1/events/idp", "transmitter", "x"); got.status != http.StatusBadRequest || !strings.Contains(got.body, "told by Bearer transmitter") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := w.do("POST", "/v1/events/other", "", "x"); got.status != http.StatusNotFound {
+		t.Errorf("another issuer: %d", got.status)
+	}
+	if got := w.do("GET", "/v1/events/idp", "", ""); got.status != http.StatusMethodNotAllowed {
+		t.Errorf("GET: %d", got.status)
+	}
+	if got := w.do("GET", "/metrics", kimToken, ""); !strings.Contains(got.body, `vigil_events_total{event="session-revoked",issuer="idp",outcome="said"} 3`) {
+		t.Errorf("the metrics count no events")
+	}
+}
