@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"server/recent":     {"authz", "authzen", "engine", "posture"},
 	"server/decision":   {"authz", "authzen", "engine", "identity", "signals", "server/credential", "server/recent"},
 	"server/control": {"authz", "authzen", "docs", "engine", "identity", "posture", "rules", "signals",
-		"server/credential", "server/recent"},
+		"signals/cloudevents", "server/credential", "server/recent"},
 
 	// It asks over the wire; the rooms are for its race in process, signals for reading positions.
 	"loadtest":         {"authz", "engine", "posture", "rules", "signals", "loadtest/history"},

@@ -18,6 +18,11 @@ func (s *Server) receive(c *call) (body []byte, release func(), err error) {
 	if err := checkMediaType(c.r.Header); err != nil {
 		return nil, nil, err
 	}
+	return s.read(c)
+}
+
+// read is receive whatever the type of the body is.
+func (s *Server) read(c *call) (body []byte, release func(), err error) {
 	limit := s.cfg.Limits.RequestBytes
 	size := c.r.ContentLength
 	if size > limit {
