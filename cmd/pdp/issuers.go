@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"vigil/authz"
 	"vigil/server/control"
 	"vigil/signals/ssf"
 )
@@ -17,7 +18,7 @@ import (
 func (n *node) receiveEvents(ctx context.Context) error {
 	receivers := make([]*ssf.Receiver, len(n.cfg.Issuers))
 	events := control.Events{Endpoints: map[string]http.Handler{}}
-	var pollers []*ssf.Poller
+	pollers := make([]*ssf.Poller, len(receivers)) // nil for those that are pushed alone
 	for i := range n.cfg.Issuers {
 		c := &n.cfg.Issuers[i]
 		fault := func(err error) error {
@@ -43,11 +44,9 @@ func (n *node) receiveEvents(ctx context.Context) error {
 			}
 		}
 		if c.Poll != nil {
-			p, err := n.poller(receivers[i], c.Poll)
-			if err != nil {
+			if pollers[i], err = n.poller(receivers[i], c.Poll); err != nil {
 				return fault(err)
 			}
-			pollers = append(pollers, p)
 		}
 	}
 	events.Counts = func() map[control.EventCount]uint64 {
@@ -59,11 +58,46 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		}
 		return all
 	}
+	events.Issuers = func() []control.Issuer {
+		all := make([]control.Issuer, len(receivers))
+		for i, r := range receivers {
+			all[i] = issuerStatus(&n.cfg.Issuers[i].SSF, r, pollers[i])
+		}
+		return all
+	}
 	n.control.Receive(events)
 	for _, p := range pollers {
-		n.follow(func() { _ = p.Run(ctx) }) // which ends with ctx alone
+		if p != nil {
+			n.follow(func() { _ = p.Run(ctx) }) // which ends with ctx alone
+		}
 	}
 	return nil
+}
+
+// issuerStatus is how the events of an issuer come in, in the words of the control port.
+func issuerStatus(cfg *ssf.Config, r *ssf.Receiver, p *ssf.Poller) control.Issuer {
+	instant := func(i authz.Instant) string {
+		if i == 0 {
+			return ""
+		}
+		return i.String()
+	}
+	s := r.Status()
+	out := control.Issuer{Tenants: cfg.Authority.Tenants, IssuerStatus: control.IssuerStatus{
+		Name: cfg.Name, Issuer: cfg.Issuer, Heard: instant(s.Heard), Verified: instant(s.Verified), Stream: s.Stream.Status,
+		Missed: make([]control.MissedEvent, len(s.Missed)),
+	}}
+	for i, m := range s.Missed {
+		out.Missed[i] = control.MissedEvent{At: m.At.String(), ID: m.ID, Event: m.Event, Outcome: m.Outcome, Detail: m.Detail, Refs: m.Names}
+	}
+	if p != nil {
+		polling := p.Status()
+		out.Polled = instant(polling.Polled)
+		if polling.Err != nil {
+			out.Polling = polling.Err.Error()
+		}
+	}
+	return out
 }
 
 // poller makes what polls a stream, with its credentials.

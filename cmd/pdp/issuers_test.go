@@ -47,6 +47,9 @@ func (p *identityProvider) keys() string {
 
 func (p *identityProvider) set(event string, members, subject map[string]any) (jti, token string) {
 	p.n++
+	if members == nil {
+		members = map[string]any{}
+	}
 	jti = fmt.Sprintf("jti-%d", p.n)
 	t := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
 		"iss": "https://idp.example.com/", "aud": "https://pdp.example.com/ssf", "jti": jti, "iat": time.Now().Unix(),
@@ -124,7 +127,7 @@ rules: {dir: %s}
 decision: {listen: "127.0.0.1:0", anonymous: none}
 control: {listen: "127.0.0.1:0"}
 clients:
-  - {name: gateway, token_sha256: ["%x"], scopes: [decide]}
+  - {name: gateway, token_sha256: ["%x"], scopes: [decide, read]}
 issuers:
   - name: idp
     issuer: https://idp.example.com/
@@ -158,7 +161,7 @@ issuers:
 		t.Errorf("with the gateway's token: %d %s", status, answer)
 	}
 	_, forged := newIdentityProvider(t).set(revoked, nil, map[string]any{"format": "opaque", "id": "s-1"})
-	if status, answer := push(transmitter, forged); status != http.StatusBadRequest || !g.decides("s-1") {
+	if status, answer := push(transmitter, forged); status != http.StatusBadRequest || !bytes.Contains(answer, []byte("authentication_failed")) || !g.decides("s-1") {
 		t.Errorf("a forged one: %d %s", status, answer)
 	}
 	if status, answer := push(transmitter, set); status != http.StatusAccepted || g.decides("s-1") {
@@ -166,6 +169,25 @@ issuers:
 	}
 	if !g.decides("s-2") {
 		t.Error("another session is touched")
+	}
+
+	// What hits nothing is acknowledged, and shown.
+	_, set = idp.set(revoked, nil, map[string]any{"format": "opaque", "id": "s-unheard-of"})
+	if status, answer := push(transmitter, set); status != http.StatusAccepted {
+		t.Errorf("a session that nobody has heard of: %d %s", status, answer)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, control+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+gate)
+	shown, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shown.Body.Close()
+	if text, err := io.ReadAll(shown.Body); err != nil || !bytes.Contains(text, []byte(`"refs":["session:s-unheard-of"]`)) || !bytes.Contains(text, []byte(`"polled"`)) {
+		t.Errorf("%s, %v", text, err)
 	}
 
 	// Over the poll, with an event of our own: all of the agent, until it is released.

@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/http"
+	"slices"
 )
 
 // EventCount labels a counter of security events, by the issuer that sent them.
@@ -12,7 +13,31 @@ type EventCount struct{ Issuer, Event, Outcome string }
 // by itself: it is no client of this port.
 type Events struct {
 	Endpoints map[string]http.Handler
-	Counts    func() map[EventCount]uint64
+	Counts    func() map[EventCount]uint64 // nil counts nothing
+	Issuers   func() []Issuer              // nil: there are none
+}
+
+// Issuer is how the events of one issuer come in.
+type Issuer struct {
+	IssuerStatus
+	Tenants []string // that it speaks for
+}
+
+// getEvents says how events come in, and which met nothing. An issuer is shown to who may
+// see all tenants that it speaks for: its events name entities of any of them.
+func (s *Server) getEvents(c *call) error {
+	if _, err := parameters(c.r); err != nil {
+		return err
+	}
+	out := &EventsResponse{Issuers: []IssuerStatus{}}
+	if events := s.events.Load(); events != nil && events.Issuers != nil {
+		for _, i := range events.Issuers() {
+			if !slices.ContainsFunc(i.Tenants, func(t string) bool { return !slices.Contains(c.client.Caller.Tenants, t) }) {
+				out.Issuers = append(out.Issuers, i.IssuerStatus)
+			}
+		}
+	}
+	return c.respond(http.StatusOK, out)
 }
 
 // Receive opens the endpoints. It is called once, after Attach; until then they answer 503.

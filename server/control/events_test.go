@@ -31,6 +31,16 @@ func TestEventsGoToTheEndpointOfTheirIssuer(t *testing.T) {
 	if got := w.do("GET", "/v1/events/idp", "", ""); got.status != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d", got.status)
 	}
+	other := Issuer{IssuerStatus{Name: "other", Issuer: "https://other/", Missed: []MissedEvent{}}, []string{"default", "acme-of-nobody"}}
+	idp := Issuer{IssuerStatus{Name: "idp", Issuer: "https://idp/", Heard: "2026-11-23T03:04:05Z", Stream: "enabled", Missed: []MissedEvent{
+		{At: "2026-11-23T03:04:05Z", ID: "j", Event: "e", Outcome: "unknown_entity", Refs: []string{"session:s"}}}}, []string{"default"}}
+	w.server.Receive(Events{
+		Counts:  func() map[EventCount]uint64 { return map[EventCount]uint64{{"idp", "session-revoked", "said"}: 3} },
+		Issuers: func() []Issuer { return []Issuer{idp, other} },
+	})
+	if got := w.do("GET", "/v1/events", kimToken, "").want(200); !strings.Contains(got.body, "session:s") || strings.Contains(got.body, "other") {
+		t.Errorf("what kim of the tenant default sees: %s", got.body)
+	}
 	if got := w.do("GET", "/metrics", kimToken, ""); !strings.Contains(got.body, `vigil_events_total{event="session-revoked",issuer="idp",outcome="said"} 3`) {
 		t.Errorf("the metrics count no events")
 	}

@@ -159,7 +159,7 @@ func TestSchemasAreTheGoTypes(t *testing.T) {
 	}
 	for _, v := range []any{
 		Problem{}, SignalsResponse{}, EntityResponse{}, EntitiesResponse{}, HistoryResponse{}, DryRunResponse{}, ExplainResponse{}, DecisionsResponse{},
-		RulesResponse{}, ReloadRequest{}, StatusResponse{}, HealthResponse{}, WhoamiResponse{}, PositionResponse{},
+		RulesResponse{}, ReloadRequest{}, StatusResponse{}, HealthResponse{}, WhoamiResponse{}, PositionResponse{}, EventsResponse{},
 	} {
 		check(reflect.TypeOf(v))
 	}

@@ -43,6 +43,7 @@ func (s *Server) table() []*route {
 	table := []*route{
 		{method: "POST", path: "/v1/signals", scope: credential.Signal, body: true, furnished: true, commits: true, handle: s.pushSignals},
 		{method: "POST", path: "/v1/dry-run", scope: credential.Signal, body: true, furnished: true, handle: s.dryRun},
+		{method: "GET", path: "/v1/events", scope: credential.Read, handle: s.getEvents},
 		{method: "POST", path: "/v1/events/{issuer}", scope: open, body: true, furnished: true, commits: true, handle: s.pushEvents},
 		{method: "GET", path: "/v1/entities", scope: credential.Read, furnished: true, handle: s.listEntities},
 		{method: "GET", path: "/v1/entities/{ref}", scope: credential.Read, furnished: true, handle: s.getEntity},

@@ -1,6 +1,8 @@
 package ssf
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -28,6 +30,9 @@ type PushConfig struct {
 	MaxBody int64
 	// BodyTime bounds how long a body may take to come; 0 for 10 s.
 	BodyTime time.Duration
+	// TakeTime bounds how long a SET may take to be in force, once it is here; 0 for 10 s.
+	// One that takes longer is answered with 503.
+	TakeTime time.Duration
 	// MaxAtOnce bounds the requests whose SETs are being taken; 0 for 64.
 	MaxAtOnce int
 }
@@ -50,7 +55,7 @@ func NewPush(receiver *Receiver, cfg PushConfig) (*Push, error) {
 		return nil, errors.New("push: there are tokens, and anybody may push without one")
 	case len(cfg.Tokens) > 16:
 		return nil, errors.New("push: more than 16 tokens")
-	case cfg.MaxBody < 0 || cfg.BodyTime < 0 || cfg.MaxAtOnce < 0:
+	case cfg.MaxBody < 0 || cfg.BodyTime < 0 || cfg.TakeTime < 0 || cfg.MaxAtOnce < 0:
 		return nil, errors.New("push: a negative limit")
 	}
 	if cfg.MaxBody == 0 {
@@ -58,6 +63,9 @@ func NewPush(receiver *Receiver, cfg PushConfig) (*Push, error) {
 	}
 	if cfg.BodyTime == 0 {
 		cfg.BodyTime = 10 * time.Second
+	}
+	if cfg.TakeTime == 0 {
+		cfg.TakeTime = 10 * time.Second
 	}
 	if cfg.MaxAtOnce == 0 {
 		cfg.MaxAtOnce = 64
@@ -108,7 +116,9 @@ func (p *Push) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		later(w, "too many events are being taken")
 		return
 	}
-	_, err = p.receiver.Take(r.Context(), []byte(strings.TrimSpace(string(body))))
+	ctx, cancel := context.WithTimeout(r.Context(), p.cfg.TakeTime)
+	defer cancel()
+	_, err = p.receiver.Take(ctx, bytes.TrimSpace(body))
 	var e *Error
 	switch {
 	case err == nil:
