@@ -254,8 +254,8 @@ func (s *pollStream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func TestWhatIsWrongWithAnIssuerIsSaidWithItsPlace(t *testing.T) {
-	const good = `vigil: 1
+// goodIssuer is a configuration with every setting of an issuer.
+const goodIssuer = `vigil: 1
 rules: {dir: rules}
 data_dir: data
 issuers:
@@ -278,7 +278,9 @@ issuers:
     push: {anonymous: true}
     poll: {endpoint: "https://idp.example.com/poll", token_url: "https://idp.example.com/token", client_id: c, secret_file: s, scope: x}
 `
-	cfg, err := load(t, good, nil, nil)
+
+func TestWhatIsWrongWithAnIssuerIsSaidWithItsPlace(t *testing.T) {
+	cfg, err := load(t, goodIssuer, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,8 +307,8 @@ issuers:
 		{"    may: {types: [\"*\"], kinds: [user]}\n", "", "does not say what its events may say"},
 		{"name: idp", "name: \"i d p\"", "want a name"},
 	} {
-		text := strings.Replace(good, bad.from, bad.to, 1)
-		if text == good {
+		text := strings.Replace(goodIssuer, bad.from, bad.to, 1)
+		if text == goodIssuer {
 			t.Fatalf("%q is not there", bad.from)
 		}
 		if _, err := load(t, text, nil, nil); err == nil || !strings.Contains(err.Error(), bad.want) || !strings.Contains(err.Error(), ".yaml:") {
