@@ -26,6 +26,11 @@ type ApplierConfig struct {
 	// that applies: it must not wait for anything. The letter is its to keep. Reading the log
 	// again tells it again. nil for nobody; see also Applier.DeadLetters.
 	DeadLetter func(DeadLetter)
+	// Observe is told of each record that was applied or could not be, in order, by the
+	// goroutine that applies: after the as-of position that covers it was published and those
+	// who wait were told. It must not wait for anything and keeps nothing of the Observation.
+	// nil for nobody.
+	Observe func(*Observation)
 	// PartitionName names a partition for people; nil for none.
 	PartitionName func(partition int32) string
 	// Logger is told of dead letters and of signals that could not be read; nil for none.
@@ -280,9 +285,16 @@ func (a *Applier) deliver(entries []Entry) error {
 	a.cfg.Store.PublishAsOf(r.asOf)
 	a.reached.Store(r)
 
+	a.acknowledge(r, entries[len(entries)-1].Appended)
+	a.observe(entries)
+	return nil
+}
+
+// acknowledge tells those who wait for what r covers.
+func (a *Applier) acknowledge(r *reached, last authz.Instant) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.mu.last = max(a.mu.last, entries[len(entries)-1].Appended)
+	a.mu.last = max(a.mu.last, last)
 	a.settleLocked(r.asOf)
 	for w := range a.mu.waiters {
 		if r.at.Covers(w.at) {
@@ -290,7 +302,6 @@ func (a *Applier) deliver(entries []Entry) error {
 			close(w.done)
 		}
 	}
-	return nil
 }
 
 // applyAll joins entries into the store. What came of each is in done. The caller holds

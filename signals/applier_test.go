@@ -551,3 +551,27 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+// TestObserverIsToldAfterTheAcknowledgement: of every record once, in order, when what it
+// did is in force and published.
+func TestObserverIsToldAfterTheAcknowledgement(t *testing.T) {
+	var w *world
+	told := make(chan string, 8)
+	w = newWorld(t, worldOptions{applier: ApplierConfig{Observe: func(o *Observation) {
+		held := false
+		if len(o.Results) > 0 {
+			held = w.store.Get(o.Results[0].Key).At(start).Status == authz.Quarantined
+		}
+		published := w.store.AsOf() == w.applier.Progress().AsOf // would wait for ever if the lock were held
+		told <- fmt.Sprint(o.ID, " ", o.Type, " ", o.Source, " ", o.Tenant, " ", o.Outcome, " ", held, published)
+	}}})
+	w.push(t, boss, `{"v":1,"id":"q1","type":"quarantine","entities":["agent:a"],"time":"2026-11-23T03:04:05Z"}`)
+	if _, err := w.log.Append(context.Background(), [][]byte{[]byte("rubbish")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"q1 quarantine client:boss default applied true true", " none   dead_letter false true"} {
+		if got := <-told; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+}

@@ -19,6 +19,10 @@ type applied struct {
 	detail  string // why nothing was applied
 	count   SignalCount
 	dead    *DeadLetter
+
+	// For who looks on.
+	id, tenant string
+	changes    []posture.Change
 }
 
 // reading is an entry as far as it could be read.
@@ -40,6 +44,7 @@ type reading struct {
 func (a *Applier) apply(e *Entry) (out applied, err error) {
 	in := a.read(e)
 	out.push, out.index = in.push, in.index
+	defer func() { out.id, out.tenant, out.changes = in.id, in.rec.Tenant, in.changes }()
 	out.count = SignalCount{Type: in.typ, Source: a.intern(in.rec.Source)}
 	if in.dead != "" {
 		out.count.Outcome, out.detail = "dead_letter", in.dead

@@ -64,10 +64,15 @@ func (a *Applier) deliverSpooled(entries []Entry, applied func([]Entry)) error {
 	if r := a.reached.Load(); r != nil {
 		asOf = r.asOf
 	}
+	a.acknowledgeSpooled(asOf)
+	a.observe(here)
+	return nil
+}
+
+func (a *Applier) acknowledgeSpooled(asOf string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.settleLocked(asOf)
-	return nil
 }
 
 // acceptingSpooledLocked says why no signal can be taken into the spool now, or nil. A feed

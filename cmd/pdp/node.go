@@ -56,6 +56,7 @@ type node struct {
 
 	clients  *credential.Registry
 	ring     *recent.Ring
+	tail     *control.Tail // told of what is applied
 	lines    *recent.Log
 	decision *decision.Server
 	control  *control.Server
@@ -99,6 +100,7 @@ var (
 func newNode(cfg *config, a *app) *node {
 	n := &node{cfg: cfg, app: a, log: newLogger(&cfg.Logging, a.stderr), failed: make(chan error, 1)}
 	n.ring = recent.NewRing(recent.RingConfig{Record: n.record})
+	n.tail = control.NewTail(n.now)
 	n.feed = &feed{kind: cfg.Log.Kind, logger: n.log, refused: n.unfit}
 	n.setReady(errStarting)
 	for _, w := range cfg.warnings() {
@@ -349,7 +351,7 @@ func (n *node) furnish() error {
 	}
 	parts := control.Parts{
 		Intake: n.intake, Posture: n.posture, Engine: n.engine, CacheMode: n.cfg.Cache,
-		Rules: n.rules, Recent: n.ring, Feed: n.feed, Snapshot: n.store.writeSnapshot,
+		Rules: n.rules, Recent: n.ring, Feed: n.feed, Tail: n.tail, Snapshot: n.store.writeSnapshot,
 	}
 	if n.journal != nil {
 		parts.Journal = n.journalCounts

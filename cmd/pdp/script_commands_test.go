@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"issue":  issueInScript,
 
 	"unready": unreadyInScript,
+	"follow":  followInScript,
 }
 
 // exits CODE COMMAND...: the command must end with this exit code.
@@ -60,6 +62,45 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	data, _ := os.ReadFile(name)
 	ts.Fatalf("%s never came to hold %q; it holds:\n%s", args[0], args[1:], data)
+}
+
+// follow FILE FLAG...: starts `pdp signal tail` with its output in the file, and waits until
+// it is told of what comes. It ends with the script at the latest.
+func followInScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: follow FILE FLAG...")
+	}
+	program, err := exec.LookPath("pdp")
+	ts.Check(err)
+	cmd := exec.Command(program, append([]string{"signal", "tail"}, args[1:]...)...)
+	for _, name := range []string{"HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "VIGIL_CONTROL_URL"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	out, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	log, err := os.Create(ts.MkAbs(args[0] + ".log"))
+	ts.Check(err)
+	cmd.Stdout, cmd.Stderr = out, log
+	ts.Check(cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		out.Close()
+		log.Close()
+		close(ended)
+	}()
+	ts.Defer(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	})
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for _, name := range []string{args[0], args[0] + ".log"} {
+			if text := ts.ReadFile(name); strings.Contains(text, "Following") || strings.Contains(text, `"begin"`) {
+				return
+			}
+		}
+	}
+	ts.Fatalf("pdp signal tail began nothing:\n%s", ts.ReadFile(args[0]+".log"))
 }
 
 // buffer is a bytes.Buffer that a command and a test can use at once.

@@ -25,6 +25,7 @@ type signalCmd struct {
 	Decommission    decommissionCmd    `cmd:"" help:"Take out of service for good. There is no way back."`
 	Lift            liftCmd            `cmd:"" help:"Lift one signal by its type, source and id."`
 	Undo            undoCmd            `cmd:"" help:"Take back whatever can be taken back: quarantine, narrowing, taint, demand for approval, risk."`
+	Tail            tailCmd            `cmd:"" help:"Follow what is applied on one replica, as it happens."`
 }
 
 // signalFlags are common to every verb.

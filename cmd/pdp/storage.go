@@ -68,7 +68,8 @@ func (n *node) furnishStorage(s *storage) {
 // attach puts what a storage has read in use.
 func (n *node) attach(s *storage) error {
 	applier, err := signals.NewApplier(signals.ApplierConfig{
-		Store: s.store, Now: n.now, DeadLetter: n.deadLetter, PartitionName: n.feed.partitionNames, Logger: n.log,
+		Store: s.store, Now: n.now, DeadLetter: n.deadLetter, Observe: n.tail.Signal,
+		PartitionName: n.feed.partitionNames, Logger: n.log,
 	})
 	if err != nil {
 		return err

@@ -62,6 +62,8 @@ type Limits struct {
 	PushTime     time.Duration // 10 s for a signal to be durable and in force
 	SlowTime     time.Duration // 30 s for explain, lists and digests
 	QueueTime    time.Duration // 2 s to wait for a free place before 429
+	TailBeat     time.Duration // 10 s between signs of life to who follows
+	TailTime     time.Duration // 1 h that somebody follows in one request
 	BodyBytes    int64         // 64 MiB of bodies in memory, over all requests
 	RequestBytes int64         // signals.MaxBody for one body
 }
@@ -91,6 +93,8 @@ type Parts struct {
 	Rules     Rules
 	Recent    Recent
 	Feed      Feed
+	// Tail is told of what is applied. Nil: nobody can follow.
+	Tail *Tail
 	// Snapshot writes what a peer or a backup needs to start from here. Nil: there is none.
 	Snapshot func(ctx context.Context, w io.Writer) error
 	// Journal counts what the embedded signal log did. Nil: there is none.
@@ -294,6 +298,8 @@ func (c *Config) setDefaults() {
 	orDefault(&l.PushTime, 10*time.Second)
 	orDefault(&l.SlowTime, 30*time.Second)
 	orDefault(&l.QueueTime, 2*time.Second)
+	orDefault(&l.TailBeat, 10*time.Second)
+	orDefault(&l.TailTime, time.Hour)
 	orDefault(&l.BodyBytes, 64<<20)
 	orDefault(&l.RequestBytes, signals.MaxBody)
 }

@@ -48,6 +48,7 @@ func (s *Server) table() []*route {
 		{method: "GET", path: "/v1/entities", scope: credential.Read, furnished: true, handle: s.listEntities},
 		{method: "GET", path: "/v1/entities/{ref}", scope: credential.Read, furnished: true, handle: s.getEntity},
 		{method: "GET", path: "/v1/history/{ref}", scope: credential.Read, furnished: true, handle: s.getHistory},
+		{method: "GET", path: "/v1/tail", scope: credential.Read, furnished: true, handle: s.follow},
 		{method: "GET", path: "/v1/explain", scope: credential.Read, furnished: true, handle: s.explainRecorded},
 		{method: "POST", path: "/v1/explain", scope: credential.Read, body: true, furnished: true, handle: s.explainRequest},
 		{method: "GET", path: "/v1/decisions", scope: credential.Read, furnished: true, handle: s.listDecisions},

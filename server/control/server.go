@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"vigil/authz"
@@ -28,6 +29,9 @@ type Server struct {
 	snapshots *turnstile
 	profiles  *turnstile
 	scrapes   *turnstile
+	tails     *turnstile // who follows
+
+	ending chan struct{} // closed when Shutdown begins: who follows must go
 
 	searching spared // for names like an unknown one
 	metrics   *metrics
@@ -56,6 +60,8 @@ func New(cfg Config) (*Server, error) {
 		profiles:  newTurnstile(1, 0, l.QueueTime),
 		refused:   &throttled{log: cfg.Log, now: cfg.Now},
 		conns:     newConnections(l.Connections),
+		tails:     newTurnstile(maxTails, 0, 0),
+		ending:    make(chan struct{}),
 	}
 	s.metrics = newMetrics(s)
 	s.routes = newRouter(s)
@@ -74,6 +80,7 @@ func New(cfg Config) (*Server, error) {
 		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		Protocols:      http1(),
 	}
+	s.http.RegisterOnShutdown(sync.OnceFunc(func() { close(s.ending) }))
 	return s, nil
 }
 

@@ -74,6 +74,7 @@ type world struct {
 	applier *signals.Applier
 	engine  *engine.Engine
 	ring    *recent.Ring
+	tail    *Tail
 	rules   *holder
 	server  *Server
 	logged  lockedBuffer
@@ -186,6 +187,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Parts)) *world {
 	w.now.Store(int64(start))
 	w.log = signals.NewMemoryLog(w.clock)
 	w.store = posture.NewStore()
+	w.tail = NewTail(w.clock)
 	w.ring = recent.NewRing(recent.RingConfig{Record: w.store.Get})
 
 	var err error
@@ -199,7 +201,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Parts)) *world {
 	if _, err := w.rules.Reload(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	if w.applier, err = signals.NewApplier(signals.ApplierConfig{Store: w.store, Now: w.clock}); err != nil {
+	if w.applier, err = signals.NewApplier(signals.ApplierConfig{Store: w.store, Now: w.clock, Observe: w.tail.Signal}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -223,11 +225,11 @@ func newWorld(t testing.TB, change ...func(*Config, *Parts)) *world {
 		Principal: mapping.Principal,
 		Build:     Build{Version: "1.2.3", Revision: "abc", GoVersion: "go1.26"},
 		Log:       slog.New(slog.NewTextHandler(&w.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Limits:    Limits{QueueTime: time.Millisecond},
+		Limits:    Limits{QueueTime: time.Millisecond, TailTime: time.Millisecond},
 	}
 	parts := Parts{
 		Intake: intake, Posture: w.store, Engine: w.engine, Rules: w.rules, Recent: w.ring,
-		Feed: feed{w.applier, w.log},
+		Feed: feed{w.applier, w.log}, Tail: w.tail,
 		Snapshot: func(ctx context.Context, out io.Writer) error {
 			return w.snapshot(ctx, out)
 		},
