@@ -59,21 +59,6 @@ func (c *clearCmd) Run(ctx context.Context, a *app) error {
 	return a.takeBack(ctx, &c.signalFlags, c.Entities, takeBack{types: types, allSources: c.AllSources})
 }
 
-type undoCmd struct {
-	refs
-	Signal     string `help:"Only what the signal with this id said." placeholder:"ID"`
-	AllSources bool   `help:"Also what other sources said, where you may overrule them."`
-	signalFlags
-}
-
-func (c *undoCmd) Run(ctx context.Context, a *app) error {
-	want := takeBack{types: []string{"quarantine", "narrow", "taint", "require_approval", "risk"}, allSources: c.AllSources}
-	if c.Signal != "" {
-		want.wanted = func(f *control.Fact) bool { return f.ID == c.Signal }
-	}
-	return a.takeBack(ctx, &c.signalFlags, c.Entities, want)
-}
-
 // takeBack says which facts of an entity are to be taken back.
 type takeBack struct {
 	types      []string // of signals

@@ -158,7 +158,7 @@ func TestSchemasAreTheGoTypes(t *testing.T) {
 		}
 	}
 	for _, v := range []any{
-		Problem{}, SignalsResponse{}, EntityResponse{}, EntitiesResponse{}, HistoryResponse{}, DryRunResponse{}, TailLine{}, ExplainResponse{}, DecisionsResponse{},
+		Problem{}, SignalsResponse{}, EntityResponse{}, EntitiesResponse{}, HistoryResponse{}, DryRunResponse{}, TailLine{}, SignalFactsResponse{}, ExplainResponse{}, DecisionsResponse{},
 		RulesResponse{}, ReloadRequest{}, StatusResponse{}, HealthResponse{}, WhoamiResponse{}, PositionResponse{}, EventsResponse{},
 	} {
 		check(reflect.TypeOf(v))

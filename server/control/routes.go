@@ -42,6 +42,7 @@ func (r *route) name() string {
 func (s *Server) table() []*route {
 	table := []*route{
 		{method: "POST", path: "/v1/signals", scope: credential.Signal, body: true, furnished: true, commits: true, handle: s.pushSignals},
+		{method: "GET", path: "/v1/signals/{id}", scope: credential.Read, furnished: true, handle: s.getSignal},
 		{method: "POST", path: "/v1/dry-run", scope: credential.Signal, body: true, furnished: true, handle: s.dryRun},
 		{method: "GET", path: "/v1/events", scope: credential.Read, handle: s.getEvents},
 		{method: "POST", path: "/v1/events/{issuer}", scope: open, body: true, furnished: true, commits: true, handle: s.pushEvents},
