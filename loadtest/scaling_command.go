@@ -106,7 +106,8 @@ func (o *scalingOptions) measure(ctx context.Context, out, log io.Writer) (err e
 	}
 	defer closing(&err, b.close)
 	b.describe()
-	if err := b.all(ctx); err != nil {
+	// What was measured before an interruption is reported all the same.
+	if err := b.all(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	b.report.Interrupted = ctx.Err() != nil
@@ -135,8 +136,8 @@ func (b *scalingBench) all(ctx context.Context) error {
 		{"what entities and facts take", b.measureHeld},
 		{"a replica that is new", b.measureNew},
 	} {
-		if ctx.Err() != nil {
-			return nil
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		fmt.Fprintf(b.out, "%6s  %s\n", time.Since(b.report.Started).Round(time.Second), step.what)
 		if err := step.do(ctx, a); err != nil {

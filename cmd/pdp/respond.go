@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -145,8 +146,8 @@ func (a *app) respond(ctx context.Context, f *signalFlags, agent *respondAgent, 
 
 // accepted reports whether a command that ended with err has sent what it was to.
 func accepted(err error) bool {
-	f, failed := err.(*failure)
-	return err == nil || failed && f.code == exitNoEffect
+	var f *failure
+	return err == nil || errors.As(err, &f) && f.code == exitNoEffect
 }
 
 func tenantFlag(tenant string) string {
