@@ -203,7 +203,7 @@ func TestRequestIDs(t *testing.T) {
 
 func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/", "/v1", "/v1/", "/v1/signals/", "//v1/signals", "/v1/../v1/status", "/debug/pprof/heap", "/V1/status"} {
+	for _, path := range []string{"/", "/v1", "/v1/", "/v1/decisions/", "//v1/signals", "/v1/../v1/status", "/debug/pprof/heap", "/V1/status"} {
 		w.do("GET", path, adminToken, "").wantProblem(404, CodeNotFound)
 	}
 	for _, c := range []struct{ method, path, allow string }{

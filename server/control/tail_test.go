@@ -131,25 +131,26 @@ func TestTailTellsEachTenantWhatIsAppliedForIt(t *testing.T) {
 	}
 }
 
-// TestTailEndsWithTheClientAndWithThePort.
 func TestTailEndsWithTheClientAndWithThePort(t *testing.T) {
 	w := newWorld(t, longTail)
 	base, shutdown := listening(t, w)
 	gone, stays := follow(t, base, kimToken), follow(t, base, kimToken)
-	gone.stop()
-	for deadline := time.Now().Add(30 * time.Second); w.tail.watched.Load() != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a client that went is still told")
+	watched := func(want int64) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); int64(w.tail.watched.Load()) != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d are told, want %d", w.tail.watched.Load(), want)
+			}
 		}
 	}
+	gone.stop()
+	watched(1)
 	go shutdown()
 	if line := stays.next(); line.Kind != "end" || line.Detail != "the replica is stopping" {
 		t.Errorf("got %+v", line)
 	}
 	shutdown()
-	if n := w.tail.watched.Load(); n != 0 {
-		t.Errorf("%d are still told", n)
-	}
+	watched(0)
 }
 
 func TestTailIsBounded(t *testing.T) {
