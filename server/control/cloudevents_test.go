@@ -18,6 +18,14 @@ func TestACloudEventIsASignal(t *testing.T) {
 	}
 	attributes := []string{"ce-specversion: 1.0", "ce-id: 7", "ce-source: https://siem/", "ce-type: vigil.signal.quarantine",
 		"ce-time: 2026-11-23T03:04:05Z", "ce-subject: agent:a"}
+	dry := w.request("POST", "/v1/dry-run", soarToken, `{"reason":"beacons"}`)
+	for _, h := range attributes {
+		name, value, _ := strings.Cut(h, ": ")
+		dry.Header.Set(name, value)
+	}
+	if got := w.send(dry).want(200); !strings.Contains(got.body, `"id":"ce:https://siem/ 7","outcome":"applied"`) {
+		t.Errorf("what it would do: %s", got.body)
+	}
 	got := post(`{"reason":"beacons"}`, attributes...).want(200)
 	if !strings.Contains(got.body, `"id":"ce:https://siem/ 7","outcome":"applied"`) || !strings.Contains(got.body, `"source":"client:soar"`) {
 		t.Error(got.body)

@@ -83,7 +83,7 @@ func (s *Server) dryRun(c *call) error {
 	if _, err := parameters(c.r); err != nil {
 		return err
 	}
-	body, release, err := s.receive(c)
+	body, release, err := s.receiveSignals(c)
 	if err != nil {
 		return err
 	}
