@@ -21,7 +21,7 @@ GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-replicas kafka kafka-stop e2e-kafka scaling test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills model rules check clean
+.PHONY: help build run run-soc run-replicas kafka kafka-stop e2e-kafka scaling test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills model rules check clean
 
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ build: ## Build bin/pdp
 run: build ## Start the engine on loopback with the invoice example, afresh each time
 	$(BIN)/pdp serve --fresh --data-dir ./run --rules-dir examples/invoice/rules --rules-watch true \
 		--seed examples/invoice/registrations.json
+
+run-soc: build ## Start the engine and an identity provider that pushes security events, and say what to try; Ctrl-C ends them
+	$(GO) build -o $(BIN)/idp ./examples/soc/idp
+	examples/soc/run.sh
 
 kafka: ## Start a real Kafka on 127.0.0.1:19092 in the background, for development; needs Java 17 and Maven
 	@$(GO) run ./e2e/broker/kafka --cache "$(KAFKACACHE)" start

@@ -71,7 +71,8 @@ func TestOnlyTheProgramReadsTheEnvironment(t *testing.T) {
 
 func TestOnlyMainEndsTheProcess(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || s.path == "cmd/pdp/main.go" || s.path == "loadtest/main.go" || s.path == "e2e/broker/kafka/main.go" {
+		if s.test || s.path == "cmd/pdp/main.go" || s.path == "loadtest/main.go" || s.path == "e2e/broker/kafka/main.go" ||
+			s.path == "examples/soc/idp/main.go" {
 			continue
 		}
 		uses(&s, "os", func(name string, n ast.Node) {
