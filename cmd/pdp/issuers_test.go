@@ -316,3 +316,65 @@ func TestWhatIsWrongWithAnIssuerIsSaidWithItsPlace(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEventThatWithdrawsIsSpooledWhileKafkaIsAway: it is acknowledged, in force where it was
+// pushed, and everywhere once Kafka is back; what permits is to come again.
+func TestAnEventThatWithdrawsIsSpooledWhileKafkaIsAway(t *testing.T) {
+	k := newGatedKafka(t)
+	k.topics(1)
+	idp := newIdentityProvider(t)
+	transmitter := credential.NewToken()
+	start := func(name string) *served {
+		folder := t.TempDir()
+		rules, err := filepath.Abs("../../examples/invoice/rules")
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(folder, "keys.json"), []byte(idp.keys()), 0o600))
+		config := filepath.Join(folder, "vigil.yaml")
+		must(t, os.WriteFile(config, fmt.Appendf(nil, `vigil: 1
+data_dir: %s
+rules: {dir: %s}
+decision: {listen: "127.0.0.1:0", drain: 0s}
+control: {listen: "127.0.0.1:0"}
+logging: {level: info, decisions: "off"}
+log: {kind: kafka, kafka: {brokers: [%q], topic: log, allow_weak: [all]}}
+issuers:
+  - name: idp
+    issuer: https://idp.example.com/
+    audience: [https://pdp.example.com/ssf]
+    algorithms: [RS256]
+    keys: {file: keys.json}
+    may: {types: [revoke, release], kinds: [session, user]}
+    push: {token_sha256: ["%x"]}
+`, filepath.Join(folder, name), rules, strings.Join(k.ListenAddrs(), ","), credential.HashToken(transmitter)), 0o600))
+		return launchWith(t, filepath.Join(folder, name), "--config", config)
+	}
+	one, two := start("one"), start("two")
+	at := one.ready().know()
+	if said := two.ready().decide("s-1", "Vigil-At-Least", at); said != "allow" {
+		t.Fatal(said)
+	}
+	push := func(set string) int {
+		status, _ := request(t, one.control+"/v1/events/idp", "application/secevent+jwt", transmitter, []byte(set))
+		return status
+	}
+	k.set(false, true)
+	defer k.set(false, false)
+	_, set := idp.set("https://schemas.openid.net/secevent/caep/event-type/session-revoked",
+		map[string]any{"reason_admin": map[string]any{"en": "impossible travel"}}, map[string]any{"format": "opaque", "id": "s-1"})
+	// The first may have an unknown outcome; the transmitter pushes it again as it was.
+	one.until("it is acknowledged", func() bool { return push(set) == http.StatusAccepted })
+	if said := one.decide("s-1"); said != "revoked" {
+		t.Errorf("acknowledged, and %s", said)
+	}
+	if st := one.status(); st.Feed.Spool == nil || st.Feed.Spool.Waiting == 0 {
+		t.Errorf("nothing waits: %+v", st.Feed.Spool)
+	}
+	_, permits := idp.set("https://schemas.openid.net/secevent/risc/event-type/account-enabled", nil,
+		map[string]any{"format": "iss_sub", "iss": "https://idp.example.com/", "sub": "kim"})
+	if status := push(permits); status != http.StatusServiceUnavailable {
+		t.Errorf("what permits: %d", status)
+	}
+	k.set(false, false)
+	two.until("the other learns of it", func() bool { return two.decide("s-1") == "revoked" })
+	one.until("what permits is taken", func() bool { return push(permits) == http.StatusAccepted })
+}
