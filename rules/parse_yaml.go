@@ -150,7 +150,12 @@ func (d *document) pos(n *yaml.Node) Pos {
 	if n == nil || n.Line < 1 {
 		return Pos{File: d.text.file}
 	}
-	line, _ := d.text.line(n.Line)
+	line, there := d.text.line(n.Line)
+	if !there { // nothing, behind a last line such as "---": it begins where that ends
+		last := len(d.text.starts)
+		line, _ = d.text.line(last)
+		return Pos{File: d.text.file, Line: last, Column: len(line) + 1}
+	}
 	_, column := textOffset(line, 1, n.Column)
 	return Pos{File: d.text.file, Line: n.Line, Column: column + 1}
 }
