@@ -21,7 +21,7 @@ func TestDeadLettersAreInTheFileAndInTheTopic(t *testing.T) {
 	for _, topic := range []string{log, risk, dead} {
 		createTopic(t, topic, 1)
 	}
-	c := &cluster{t: t, log: log, risk: risk, scores: "dead-scores"}
+	c := &cluster{t: t, log: log, risk: risk, scores: "dead-scores", brokers: []string{kafka.Address()}, weak: true}
 	createTopic(t, c.scores, 1)
 	r := newReplica(t, "A", strings.Replace(c.section(), "    inputs:", "    dead_letter_topic: "+dead+"\n    inputs:", 1))
 	r.start()
