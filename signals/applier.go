@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -311,6 +312,9 @@ func (a *Applier) applyAll(entries []Entry) error {
 	a.expected = append(a.expected[:0], a.mu.pushes...)
 	a.mu.Unlock()
 	for i := range entries {
+		if i%turn == turn-1 {
+			runtime.Gosched() // with applying held, which no decision waits for
+		}
 		e := &entries[i]
 		out, err := a.apply(e)
 		if err != nil {

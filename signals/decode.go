@@ -2,6 +2,7 @@ package signals
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -22,6 +23,11 @@ func (b *Batch) Pointer(i int, within string) string {
 	}
 	return fmt.Sprintf("/%d%s", i, within)
 }
+
+// turn is how many signals are read or applied before others have their turn. A batch is
+// milliseconds of work, and the scheduler lets it go on for ten: with all processors at such
+// work a decision that has become due would wait for that long.
+const turn = 16
 
 // Decode reads one signal or an array of 1 to MaxBatch of them. It returns all or a
 // *DecodeError for the first thing wrong, in the order of the body.
@@ -51,6 +57,9 @@ func (b *Batch) readList(r *reader, body []byte) error {
 	ids := make(map[string]int)
 	err := r.list(MaxBatch, func() error {
 		i := len(b.Signals)
+		if i%turn == turn-1 {
+			runtime.Gosched()
+		}
 		if err := b.readOne(r, body); err != nil {
 			return err
 		}
