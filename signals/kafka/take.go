@@ -31,10 +31,16 @@ func (f *follower) take(ctx context.Context, got *fetched) error {
 	if late := f.hand(); late != nil {
 		return late
 	}
+	return f.stopped(f.next, need, err)
+}
+
+// stopped says what it means that an answer was read no further, at an offset: nil where it
+// was read to its end, or where the next one has the room that was missing.
+func (f *follower) stopped(at int64, need int, err error) error {
 	switch {
 	case errors.Is(err, errCorrupt):
 		if f.corrupt++; f.corrupt >= corruptLimit {
-			return f.wrong(f.next, ErrDamaged, err.Error())
+			return f.wrong(at, ErrDamaged, err.Error())
 		}
 		return err
 	case err != nil:

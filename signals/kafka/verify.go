@@ -58,18 +58,11 @@ func (f *follower) compare(ctx context.Context, raw []byte, m mark) error {
 		found, same = true, f.same(b, m)
 		return nil
 	})
+	if err := f.stopped(m.offset, need, err); err != nil {
+		return err
+	}
 	switch {
-	case errors.Is(err, errCorrupt):
-		if f.corrupt++; f.corrupt >= corruptLimit {
-			return f.wrong(m.offset, ErrDamaged, err.Error())
-		}
-		return err
-	case err != nil:
-		return err
-	case need > maxFetchBytes:
-		return f.tooLarge(need)
 	case need > 0:
-		f.maxBytes = max(f.maxBytes, int32(need))
 		return errBehind
 	case !same:
 		return f.wrong(m.offset, ErrDiverged, "brokers lost records that they had acknowledged, and took others: start replicas anew, without their snapshots")
