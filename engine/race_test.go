@@ -57,6 +57,9 @@ func race(t *testing.T, cfg Config, target int) (decisions, contradictions, stal
 			random := rand.New(rand.NewPCG(uint64(r), 1))
 			for !done.Load() {
 				i := random.IntN(agents)
+				if random.IntN(8) == 0 {
+					runtime.Gosched() // to the writer, which would else have a turn every 10 ms
+				}
 				h := &histories[i]
 				acknowledged := h.acknowledged.Load()
 				req, p := lookRequest(keys[i].ID, "")
