@@ -156,7 +156,8 @@ func (n *node) decisionCounts() control.DecisionCounts {
 	}
 	for effect := range stats.Decisions {
 		for class, count := range stats.Decisions[effect] {
-			if count > 0 {
+			// An alert is about the stale ones: their first burst is an increase only if there was a 0 before.
+			if count > 0 || authz.Class(class) == authz.ClassStale && authz.Effect(effect) != authz.Allow {
 				out.Decisions[control.DecisionLabel{Effect: authz.Effect(effect), Class: authz.Class(class)}] = count
 			}
 		}
