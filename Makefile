@@ -21,7 +21,7 @@ GOLANGCI  := v2.15.0
 GOVULN    := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-soc run-replicas kafka kafka-stop e2e-kafka scaling test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills model rules check clean
+.PHONY: help build run run-soc run-replicas kafka kafka-stop e2e-kafka interop scaling test race fuzz lint vuln bench bench-full microbench load revocations soak histories kills model rules check clean
 
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,8 +63,10 @@ lint: $(BIN)/golangci-lint-$(GOLANGCI) ## gofmt, go vet and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet -tags e2e ./...
 	$(GO) -C benchmarks vet ./...
+	$(GO) -C interop vet ./...
 	$(BIN)/golangci-lint-$(GOLANGCI) run --build-tags e2e ./...
 	cd benchmarks && $(BIN)/golangci-lint-$(GOLANGCI) run ./...
+	cd interop && $(BIN)/golangci-lint-$(GOLANGCI) run ./...
 
 $(BIN)/golangci-lint-$(GOLANGCI):
 	@mkdir -p $(BIN)
@@ -107,7 +109,12 @@ histories: ## Live HISTORIES (2000) random lives of a node, of an engine and of 
 model: ## Search the model of the protocol on Kafka exhaustively; needs spin and gcc
 	@model/check
 
+interop: ## Libraries and programs of others, as they are: the CloudEvents SDK and a JOSE library send, Prometheus reads
+	@.ci/debian unpack prometheus prometheus $(BIN)/prometheus
+	PATH="$(BIN)/prometheus/usr/bin:$$PATH" $(GO) -C interop test -count 1 -v ./...
+
 e2e-kafka: ## Three processes and a real Kafka, which breaks, stops and is poisoned; needs Java 17 and Maven
+	@.ci/debian install kcat kcat
 	$(GO) test -tags e2e -count 1 -timeout 20m -v $(E2EFLAGS) ./e2e
 
 scaling: build ## Measure what one replica costs on a real Kafka, and write docs/scaling.md (3 minutes); needs Java 17 and Maven
