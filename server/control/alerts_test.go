@@ -63,6 +63,15 @@ func TestAlertsAreAboutMetricsThatAreThere(t *testing.T) {
 			}
 		}
 	}
+	tests, err := os.ReadFile("../../examples/monitoring/alerts_test.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(tests), `labels: '{alertname="`+name+`"`) {
+			t.Errorf("alerts_test.yaml does not show %s firing", name)
+		}
+	}
 	if slices.Sort(names); len(slices.Compact(names)) < 9 || !slices.Contains(names, "VigilDeadLetters") {
 		t.Errorf("alerts: %v", names)
 	}
