@@ -18,7 +18,7 @@ func TestReferencesReadBackAsWritten(t *testing.T) {
 		}
 	}
 	for s, want := range map[string]string{
-		"agent":                         `entity "agent": want kind:id`,
+		"agent":                         `entity "agent": want kind:id, such as agent:agent`,
 		"agnt:a":                        `entity "agnt:a": unknown kind "agnt"`,
 		"none:a":                        `entity "none:a": unknown kind "none"`,
 		"agent:":                        `entity "agent:": the id is empty`,

@@ -91,7 +91,7 @@ func ParseRef(s string) (Ref, error) {
 	}
 	name, id, ok := strings.Cut(s, ":")
 	if !ok {
-		return Ref{}, fmt.Errorf("entity %q: want kind:id", s)
+		return Ref{}, fmt.Errorf("entity %q: want kind:id, such as agent:%s", s, s)
 	}
 	kind, ok := ParseKind(name)
 	if !ok {

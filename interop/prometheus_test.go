@@ -105,7 +105,7 @@ type prometheus struct {
 }
 
 // listening is what it logs of where it listens.
-var listening = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+var listening = regexp.MustCompile(`msg="Listening on".* address=(\S+)`)
 
 func startPrometheus(t *testing.T, e *engine, config string) *prometheus {
 	t.Helper()

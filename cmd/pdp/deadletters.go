@@ -18,7 +18,7 @@ import (
 // for one that is stopped.
 type lettersCmd struct {
 	dataFolder
-	Since string `help:"Only what the log took since this time (RFC 3339) or so long ago (-10m)."`
+	Since string `help:"Only what the log took since this time (RFC 3339) or so long ago, as 10m."`
 	Limit int    `help:"At most so many, the latest." default:"50"`
 	format
 }
@@ -52,7 +52,7 @@ func (c *lettersCmd) Run(a *app) error {
 	}
 	var since authz.Instant
 	if c.Since != "" {
-		text, err := parseTime(c.Since)
+		text, err := parseSince(c.Since)
 		if err != nil {
 			return badInput("--since: %s", err)
 		}

@@ -12,7 +12,7 @@ import (
 
 type decisionsCmd struct {
 	Ref    string `help:"Only those that concern this entity, as kind:id."`
-	Since  string `help:"Only since this time (RFC 3339) or so long ago (-10m)."`
+	Since  string `help:"Only since this time (RFC 3339) or so long ago, as 10m."`
 	Limit  int    `help:"At most so many." default:"50"`
 	Tenant string `help:"Tenant, where your credential has several."`
 	connection
@@ -31,7 +31,7 @@ func (c *decisionsCmd) Run(ctx context.Context, a *app) error {
 		query.Set("tenant", c.Tenant)
 	}
 	if c.Since != "" {
-		at, err := parseTime(c.Since)
+		at, err := parseSince(c.Since)
 		if err != nil {
 			return badInput("--since: %s", err)
 		}

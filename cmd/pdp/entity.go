@@ -164,11 +164,7 @@ func (c *entityListCmd) Run(ctx context.Context, a *app) error {
 		set("risk_over", strconv.Itoa(*c.RiskOver))
 	}
 	if c.ChangedSince != "" {
-		text := c.ChangedSince
-		if _, err := parseDuration(text); err == nil && text[0] != '-' {
-			text = "-" + text
-		}
-		since, err := parseTime(text)
+		since, err := parseSince(c.ChangedSince)
 		if err != nil {
 			return badInput("--changed-since: %s", err)
 		}
@@ -194,6 +190,10 @@ func (c *entityListCmd) Run(ctx context.Context, a *app) error {
 			Entities []control.EntitySummary `json:"entities"`
 			More     bool                    `json:"more"`
 		}{all, more})
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(a.stderr, "Nothing that is known is like that.")
+		return nil
 	}
 	rows := [][]string{{"ENTITY", "STATUS", "RISK", "CLASS", "CHANGED", "HELD BY"}}
 	for _, e := range all {

@@ -72,7 +72,13 @@ func (c *containCmd) Run(ctx context.Context, a *app, agent *respondAgent) error
 		drafts = append(drafts, draft{kind: signals.TypeRevoke, entities: []string{ref}, members: members{"issued_before": c.Time}})
 		said += "\nWhat was issued to it before " + c.Time + " stays dead, also after an undo: then give it new credentials that say when they were issued."
 	}
-	return a.respond(ctx, &c.signalFlags, agent, "contain", drafts, said)
+	err = a.respond(ctx, &c.signalFlags, agent, "contain", drafts, said)
+	var r *refusal
+	var f *failure
+	if !c.KeepCredentials && errors.As(err, &r) && r.Code == control.CodeRefused && errors.As(err, &f) {
+		f.hint = "Nothing was sent. --keep-credentials only holds it, which takes no right to revoke."
+	}
+	return err
 }
 
 type narrowDownCmd struct {
@@ -108,6 +114,9 @@ func (c *approvalOnlyCmd) Run(ctx context.Context, a *app, agent *respondAgent) 
 	if err != nil {
 		return err
 	}
+	if err := a.checkActions(ctx, &c.signalFlags, c.Action); err != nil {
+		return err
+	}
 	actions, what := c.Action, "These actions of "+ref+" need an approval: "+strings.Join(c.Action, ", ")
 	if len(actions) == 0 {
 		actions, what = []string{"*"}, "Every action of "+ref+" needs an approval"
@@ -139,7 +148,10 @@ func (a *app) respond(ctx context.Context, f *signalFlags, agent *respondAgent, 
 	if f.json() || f.DryRun || !accepted(err) {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\n%s\n", printable(said))
+	fmt.Fprintln(a.stdout)
+	for line := range strings.SplitSeq(said, "\n") {
+		fmt.Fprintln(a.stdout, printable(line))
+	}
 	fmt.Fprintf(a.stdout, "To take it back:  pdp respond %s undo%s\n", printable(agent.Agent), tenantFlag(f.Tenant))
 	return err
 }

@@ -62,9 +62,18 @@ func (d *draft) envelope(f *signalFlags, now time.Time, id string) (map[string]a
 		if err != nil || lasts <= 0 {
 			return nil, badInput("--for: want a duration such as 90s, 2h or 7d, not %q", d.lasts)
 		}
-		body["expires"] = now.Add(lasts).UTC().Format(time.RFC3339Nano)
+		body["expires"] = wholeSecond(now.Add(lasts), lasts).UTC().Format(time.RFC3339Nano)
 	}
 	return body, nil
+}
+
+// wholeSecond is the end of what lasts for minutes, as people read and say it: the next whole
+// second.
+func wholeSecond(end time.Time, lasts time.Duration) time.Time {
+	if lasts < time.Minute {
+		return end
+	}
+	return end.Add(time.Second - 1).Truncate(time.Second)
 }
 
 // newSignalID makes an id that no other command has made.
@@ -80,6 +89,14 @@ func defaultActor(env environment) string {
 		return u.Username
 	}
 	return env.get("USER")
+}
+
+// parseSince reads a time that lies behind: as parseTime does, and how long ago also as "2h".
+func parseSince(text string) (string, error) {
+	if _, err := parseDuration(text); err == nil && text[0] != '-' {
+		text = "-" + text
+	}
+	return parseTime(text)
 }
 
 // parseTime reads RFC 3339, "now", or how long ago as "-2h".

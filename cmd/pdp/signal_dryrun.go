@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"vigil/server/control"
+	"vigil/signals"
 )
 
 // dryRun asks what a batch would do, and says it. Nothing is sent to be kept.
@@ -26,7 +27,7 @@ func (a *app) dryRun(ctx context.Context, cl *client, f *signalFlags, drafts []d
 	} else {
 		a.printDryRun(drafts, &r)
 	}
-	return a.judgeDryRun(f, &r)
+	return a.judgeDryRun(f, drafts, &r)
 }
 
 func (a *app) printDryRun(drafts []draft, r *control.DryRunResponse) {
@@ -84,9 +85,9 @@ func effectText(e *control.Effective) string {
 }
 
 // judgeDryRun warns of what would not do what it is meant to, which is exit code 3.
-func (a *app) judgeDryRun(f *signalFlags, r *control.DryRunResponse) error {
+func (a *app) judgeDryRun(f *signalFlags, drafts []draft, r *control.DryRunResponse) error {
 	effective := true
-	for _, result := range r.Results {
+	for i, result := range r.Results {
 		if result.Detail != "" {
 			effective = false
 			fmt.Fprintf(a.stderr, "warning: it would have no effect: %s\n", printable(result.Detail))
@@ -96,6 +97,10 @@ func (a *app) judgeDryRun(f *signalFlags, r *control.DryRunResponse) error {
 			case !e.Would.Known && !f.AllowUnknown:
 				effective = false
 				fmt.Fprintf(a.stderr, "warning: nothing is known of %s%s\n", printable(e.Would.Ref), alternatives(e.Would.Nearest))
+			case i < len(drafts) && drafts[i].kind == signals.TypeRelease && len(e.Would.Holds) > 0:
+				effective = false
+				fmt.Fprintf(a.stderr, "warning: %s would still be held\n", printable(e.Would.Ref))
+				a.sayWhoHolds(&e.Would)
 			case e.Would.Outcome != "applied":
 				effective = false
 				fmt.Fprintf(a.stderr, "warning: %s would not change: %s\n", printable(e.Would.Ref), strings.ReplaceAll(e.Would.Outcome, "_", " "))

@@ -215,9 +215,7 @@ func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsRes
 			case kind == signals.TypeRelease && len(e.Holds) > 0:
 				effective = false
 				fmt.Fprintf(a.stderr, "warning: %s is still held\n", printable(e.Ref))
-				if slices.ContainsFunc(e.Holds, func(h control.Hold) bool { return h.Type == "quarantine" }) {
-					fmt.Fprintln(a.stderr, "Another source holds it. With --all-sources you release it from all, where you may overrule them.")
-				}
+				a.sayWhoHolds(&e)
 			case e.Outcome == "no_change" && changeless[kind] != "":
 				effective = false
 				fmt.Fprintf(a.stderr, "warning: %s: %s\n", printable(e.Ref), changeless[kind])
@@ -228,6 +226,13 @@ func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsRes
 		return silent(exitNoEffect)
 	}
 	return nil
+}
+
+// sayWhoHolds says how to end what a release of one's own has left.
+func (a *app) sayWhoHolds(e *control.SignalEntity) {
+	if slices.ContainsFunc(e.Holds, func(h control.Hold) bool { return h.Type == "quarantine" }) {
+		fmt.Fprintf(a.stderr, "Another source holds it. \"pdp signal release %s --all-sources\" releases it from all, where you may overrule them.\n", printable(e.Ref))
+	}
 }
 
 func alternatives(names []string) string {

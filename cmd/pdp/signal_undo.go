@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -103,11 +104,14 @@ func (a *app) takeBack(ctx context.Context, f *signalFlags, entities []string, w
 		drafts = append(drafts, opposites(ref, facts, back)...)
 	}
 	if len(drafts) == 0 {
-		hint := ""
+		nothing, hint := "there is nothing of yours to take back", ""
+		if want.allSources {
+			nothing = "there is nothing in force to take back"
+		}
 		if foreign > 0 {
 			hint = fmt.Sprintf("Other sources said %d such things. With --all-sources you take back theirs, where you may overrule them.", foreign)
 		}
-		return &failure{code: exitNoEffect, err: fmt.Errorf("there is nothing of yours to take back"), hint: hint}
+		return &failure{code: exitNoEffect, err: errors.New(nothing), hint: hint}
 	}
 	if len(drafts) > signals.MaxBatch {
 		return badInput("that takes %d signals, more than %d at once; name fewer entities", len(drafts), signals.MaxBatch)

@@ -38,7 +38,7 @@ type signalFlags struct {
 	ID           string `name:"id" help:"Id of the signal. Sending it again with the same id and time is safe." group:"Signal:"`
 	Time         string `help:"When it happened (RFC 3339). By default now." group:"Signal:"`
 	Tenant       string `help:"Tenant, where your credential has several." group:"Signal:"`
-	AllowUnknown bool   `help:"Accept that nothing is known of the entity (otherwise exit 3)." group:"Signal:"`
+	AllowUnknown bool   `help:"Accept that nothing is known of the entity (otherwise exit 3), or that the rules declare no such action (otherwise exit 2)." group:"Signal:"`
 	DryRun       bool   `help:"Send nothing: say what it would do, to the entities and to remembered decisions." group:"Signal:"`
 	Yes          bool   `short:"y" help:"Do not ask for confirmation." group:"Signal:"`
 	waitFlags
@@ -126,6 +126,9 @@ type requireApprovalCmd struct {
 }
 
 func (c *requireApprovalCmd) Run(ctx context.Context, a *app) error {
+	if err := a.checkActions(ctx, &c.signalFlags, c.Action); err != nil {
+		return err
+	}
 	actions := c.Action
 	if len(actions) == 0 {
 		actions = []string{"*"}

@@ -65,6 +65,8 @@ in $data/pdp.log. examples/soc/README.md tells the story. In another shell:
   bin/pdp entity list --held
   bin/pdp entity show agent:invoice-agent
   bin/pdp explain examples/invoice/requests/pay.json
+  bin/pdp respond invoice-agent approval-only --action pay
+  bin/pdp respond invoice-agent undo
   bin/pdp signal release agent:invoice-agent --reason 'a backup' --all-sources
 
   # The identity provider ends the session, by a signed event of CAEP. Ask again: revoked.

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"vigil/authz"
 	"vigil/posture"
@@ -58,7 +59,8 @@ func runSearches(p Posture, searches []*nameSearch, now authz.Instant) {
 	})
 }
 
-// nameSearch keeps the names nearest to one.
+// nameSearch keeps the names nearest to one: those of its kind that differ by a slip or go on
+// where it ends, and the same name of another kind.
 type nameSearch struct {
 	key   authz.Key
 	limit int // distance beyond which a name is no suggestion
@@ -67,6 +69,7 @@ type nameSearch struct {
 }
 
 type candidate struct {
+	kind       authz.Kind
 	name       string
 	distance   int
 	registered bool
@@ -80,15 +83,28 @@ func newNameSearch(key authz.Key) *nameSearch {
 // longer one, three at most.
 func tolerance(name string) int { return min(max(len(name)/3, 1), 3) }
 
+// minBeginning is how many bytes of a name make it likely that the rest was left out.
+const minBeginning = 3
+
 func (n *nameSearch) offer(key authz.Key, r *posture.Record, now authz.Instant) {
-	if key.Tenant != n.key.Tenant || key.Kind != n.key.Kind || key.ID == n.key.ID {
+	if key.Tenant != n.key.Tenant {
 		return
 	}
-	distance := n.distance(key.ID)
-	if distance > n.limit {
+	distance, slip := 0, 0
+	if key.Kind == n.key.Kind && key.ID != n.key.ID {
+		slip = n.distance(key.ID)
+	}
+	switch {
+	case slip > 0 && slip <= n.limit:
+		distance = slip
+	case slip > 0 && len(n.key.ID) >= minBeginning && strings.HasPrefix(key.ID, n.key.ID):
+		distance = n.limit + 1
+	case key.Kind != n.key.Kind && key.ID == n.key.ID:
+		distance = n.limit + 2
+	default:
 		return
 	}
-	c := candidate{key.ID, distance, r.At(now).Registered}
+	c := candidate{key.Kind, key.ID, distance, r.At(now).Registered}
 	at, _ := slices.BinarySearchFunc(n.best, c, compareCandidates)
 	n.best = slices.Insert(n.best, at, c)
 	n.best = n.best[:min(len(n.best), maxSuggested)]
@@ -104,7 +120,7 @@ func compareCandidates(a, b candidate) int {
 		}
 		return 1
 	}
-	return cmp.Compare(a.name, b.name)
+	return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
 }
 
 // distance is the edit distance (Damerau's without far transpositions would be dearer:
@@ -143,7 +159,7 @@ func (n *nameSearch) distance(name string) int {
 func (n *nameSearch) names() []string {
 	var names []string
 	for _, c := range n.best {
-		names = append(names, authz.Ref{Kind: n.key.Kind, ID: c.name}.String())
+		names = append(names, authz.Ref{Kind: c.kind, ID: c.name}.String())
 	}
 	return names
 }

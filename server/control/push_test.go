@@ -195,6 +195,16 @@ func TestUnknownNamesGetSuggestions(t *testing.T) {
 	if len(p.Nearest) == 0 || p.Nearest[0] != "agent:invoice-agent" {
 		t.Errorf("nearest %v", p.Nearest)
 	}
+	for ref, want := range map[string]string{
+		"agent:payrol":       "[agent:payroll-agent]", // its beginning
+		"user:payroll-agent": "[agent:payroll-agent]", // of another kind
+		"agent:pa":           "[]",                    // of many
+	} {
+		rested()
+		if p := w.get("/v1/entities/"+ref, kimToken).wantProblem(404, CodeUnknownEntity); fmt.Sprint(p.Nearest) != want {
+			t.Errorf("%s: nearest %v, want %s", ref, p.Nearest, want)
+		}
+	}
 }
 
 func TestSuggestionsNeedTheScopeToRead(t *testing.T) {
