@@ -21,7 +21,7 @@ type respondCmd struct {
 }
 
 type respondAgent struct {
-	Agent string `arg:"" help:"The agent: its id, or agent:id, or instance:id for one instance."`
+	Agent string `arg:"" help:"The agent: its id, or agent:id, or instance:id for one instance. Then one of contain, narrow, approval-only, undo."`
 
 	Contain  containCmd      `cmd:"" help:"Hold the agent, and kill what was issued to it until now. A hold can be undone; what was issued before stays dead."`
 	Narrow   narrowDownCmd   `cmd:"" help:"Leave the agent only some scopes, whoever delegated them."`

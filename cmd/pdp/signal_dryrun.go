@@ -99,8 +99,7 @@ func (a *app) judgeDryRun(f *signalFlags, drafts []draft, r *control.DryRunRespo
 				fmt.Fprintf(a.stderr, "warning: nothing is known of %s%s\n", printable(e.Would.Ref), alternatives(e.Would.Nearest))
 			case i < len(drafts) && drafts[i].kind == signals.TypeRelease && len(e.Would.Holds) > 0:
 				effective = false
-				fmt.Fprintf(a.stderr, "warning: %s would still be held\n", printable(e.Would.Ref))
-				a.sayWhoHolds(&e.Would)
+				a.sayWhoHolds("would still be", &e.Would, drafts)
 			case e.Would.Outcome != "applied":
 				effective = false
 				fmt.Fprintf(a.stderr, "warning: %s would not change: %s\n", printable(e.Would.Ref), strings.ReplaceAll(e.Would.Outcome, "_", " "))

@@ -214,8 +214,7 @@ func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsRes
 				fmt.Fprintf(a.stderr, "warning: this signal about %s was lifted before it came\n", printable(e.Ref))
 			case kind == signals.TypeRelease && len(e.Holds) > 0:
 				effective = false
-				fmt.Fprintf(a.stderr, "warning: %s is still held\n", printable(e.Ref))
-				a.sayWhoHolds(&e)
+				a.sayWhoHolds("is still", &e, drafts)
 			case e.Outcome == "no_change" && changeless[kind] != "":
 				effective = false
 				fmt.Fprintf(a.stderr, "warning: %s: %s\n", printable(e.Ref), changeless[kind])
@@ -228,9 +227,16 @@ func (a *app) judgeResults(f *signalFlags, drafts []draft, r *control.SignalsRes
 	return nil
 }
 
-// sayWhoHolds says how to end what a release of one's own has left.
-func (a *app) sayWhoHolds(e *control.SignalEntity) {
-	if slices.ContainsFunc(e.Holds, func(h control.Hold) bool { return h.Type == "quarantine" }) {
+// sayWhoHolds warns of what holds an entity that was released, and says how to release it from
+// others, unless that was done.
+func (a *app) sayWhoHolds(is string, e *control.SignalEntity, drafts []draft) {
+	holds := make([]string, len(e.Holds))
+	for i, h := range e.Holds {
+		holds[i] = describeHold(h)
+	}
+	fmt.Fprintf(a.stderr, "warning: %s %s held: %s\n", printable(e.Ref), is, printable(strings.Join(holds, ", ")))
+	overruled := slices.ContainsFunc(drafts, func(d draft) bool { return d.line != "" })
+	if !overruled && slices.ContainsFunc(e.Holds, func(h control.Hold) bool { return h.Type == "quarantine" }) {
 		fmt.Fprintf(a.stderr, "Another source holds it. \"pdp signal release %s --all-sources\" releases it from all, where you may overrule them.\n", printable(e.Ref))
 	}
 }
