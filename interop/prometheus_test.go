@@ -143,7 +143,12 @@ func startPrometheus(t *testing.T, e *engine, config string) *prometheus {
 	})
 	select {
 	case at := <-address:
-		return &prometheus{e, "http://" + at}
+		p := &prometheus{e, "http://" + at}
+		p.eventually("Prometheus is ready", func() bool {
+			status, _ := p.get(p.url+"/-/ready", "")
+			return status == http.StatusOK
+		})
+		return p
 	case <-ended:
 		t.Fatal("prometheus ended")
 	case <-time.After(patience):
@@ -181,17 +186,24 @@ func (p *prometheus) query(expr string) (samples []sample, err error) {
 	return samples, json.Unmarshal(data.Result, &samples)
 }
 
-// until polls: what Prometheus does next has no condition to wait on.
-func (p *prometheus) until(expr string) {
+// eventually polls: what Prometheus does next has no condition to wait on.
+func (p *prometheus) eventually(what string, done func() bool) {
 	p.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if samples, err := p.query(expr); err != nil {
-			p.t.Fatal(err)
-		} else if len(samples) > 0 {
-			return
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s never came about", what)
 		}
 	}
-	p.t.Fatalf("%s never came about", expr)
+}
+
+// until waits for an expression to have a result.
+func (p *prometheus) until(expr string) {
+	p.t.Helper()
+	p.eventually(expr, func() bool {
+		samples, err := p.query(expr)
+		must(p.t, err)
+		return len(samples) > 0
+	})
 }
 
 // TestPrometheusScrapesWhatTheDashboardShows: with the files of examples/monitoring a real one
@@ -230,7 +242,8 @@ func TestPrometheusScrapesWhatTheDashboardShows(t *testing.T) {
 	signal("hold-1", `"type":"quarantine","entities":["agent:other"]`)
 	p.until(`min_over_time(up{job="vigil"}[10s]) == 1`)
 	traffic()
-	p.until(`count_over_time(up{job="vigil"}[1m]) > 4`)
+	// What is counted last has to be scraped twice for a rate.
+	p.until(`count_over_time(vigil_observed_total{job="vigil"}[1m]) > 2`)
 
 	var labels []string
 	if err := p.ask("label/job/values", url.Values{"match[]": {"vigil_build_info"}}, &labels); err != nil || !slices.Equal(labels, []string{"vigil"}) {
@@ -252,6 +265,7 @@ func TestPrometheusScrapesWhatTheDashboardShows(t *testing.T) {
 		}
 	}
 	// One of the requests lacked what a rule reads.
+	p.until(`ALERTS{alertname="VigilRuleErrors", alertstate="firing"}`)
 	if names := p.alerts(); !slices.Equal(names, []string{"VigilRuleErrors"}) {
 		t.Errorf("of an engine that is well there fire %v", names)
 	}
