@@ -201,21 +201,31 @@ func (c *keyCache) refresh(ctx context.Context, now authz.Instant, wait bool) er
 	c.mu.flight, c.mu.tried = f, now
 	c.mu.Unlock()
 
-	// Others wait for this fetch, so it does not end with the request that began it.
+	// Others wait for this fetch, so it does not end with the request that began it; and it
+	// ends for them however it ends here, by a panic, too.
 	fetching, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
 	defer cancel()
-	keys, leftOut, err := c.fetch(fetching)
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err == nil {
-		c.mu.keys, c.mu.leftOut, c.mu.fetched = keys, leftOut, c.now()
-	}
-	c.mu.failed, c.mu.flight = err, nil
-	f.err = err
-	close(f.done)
+	var (
+		keys    []key
+		leftOut []error
+	)
+	err := errNotFetched
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if err == nil {
+			c.mu.keys, c.mu.leftOut, c.mu.fetched = keys, leftOut, c.now()
+		}
+		c.mu.failed, c.mu.flight = err, nil
+		f.err = err
+		close(f.done)
+	}()
+	keys, leftOut, err = c.fetch(fetching)
 	return err
 }
+
+// errNotFetched is what a fetch leaves that did not come back.
+var errNotFetched = errors.New("fetching them met a defect")
 
 // fetch asks for the set. One without a single usable key is an error: the last one stays,
 // for a set that a mistake emptied is more likely than an issuer that has stopped signing.

@@ -25,6 +25,7 @@ type keyServer struct {
 	header http.Header
 	status int
 	hold   chan struct{} // answers wait for it; nil for none
+	panics atomic.Bool
 }
 
 func (s *keyServer) set(body []byte, away error) {
@@ -37,6 +38,9 @@ func (s *keyServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.asked.Add(1)
 	if s.hold != nil {
 		<-s.hold
+	}
+	if s.panics.Load() {
+		panic("a defect")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,6 +207,38 @@ func TestOneFetchAtATime(t *testing.T) {
 		all.Wait()
 		if verified.Load() != 50 || server.asked.Load() != 1 {
 			t.Errorf("%d of 50 verified, %d requests", verified.Load(), server.asked.Load())
+		}
+	})
+}
+
+// TestAFetchThatPanicsEndsForAll: who waited for it is told, and the next one fetches.
+func TestAFetchThatPanicsEndsForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i, server, clock := keyed(t)
+		server.hold = make(chan struct{})
+		server.panics.Store(true)
+		token := []byte(signed(t, nil))
+		var (
+			panicked any
+			waited   error
+			all      sync.WaitGroup
+		)
+		all.Go(func() {
+			defer func() { panicked = recover() }()
+			_, _ = i.Verify(t.Context(), token)
+		})
+		synctest.Wait()
+		all.Go(func() { _, waited = i.Verify(t.Context(), token) })
+		synctest.Wait()
+		close(server.hold)
+		all.Wait()
+		if panicked == nil || !errors.Is(waited, ErrTemporary) {
+			t.Errorf("the fetch: %v; who waited: %v", panicked, waited)
+		}
+		server.panics.Store(false)
+		clock.advance(time.Minute)
+		if _, err := i.Verify(t.Context(), token); err != nil {
+			t.Errorf("afterwards: %v", err)
 		}
 	})
 }
