@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -56,6 +57,11 @@ type Config struct {
 	Table []Rule
 	// Scores are the risks that LOW, MEDIUM and HIGH stand for; nil for 20, 55 and 90.
 	Scores map[string]int
+
+	// StateSecret makes the states of verifications that are asked for known again: whoever
+	// asks and every replica that the events may come to have the same. nil: no state is
+	// sent with a verification, and one that comes with a state is refused.
+	StateSecret []byte
 
 	// Now reads the clock. It never goes back. Required.
 	Now func() authz.Instant
@@ -122,6 +128,7 @@ func (c *Config) check() error {
 type Issuer struct {
 	cfg      Config
 	keys     *keyCache
+	states   stateKey
 	allowed  []jose.SignatureAlgorithm
 	subjects map[string][]template
 	table    map[string][]row
@@ -133,12 +140,14 @@ func New(cfg Config) (*Issuer, error) {
 	i := &Issuer{}
 	err := cfg.check()
 	i.cfg = cfg
-	var problems [3]error
+	var problems [4]error
 	i.subjects, problems[0] = compileSubjects(cfg.Subjects)
 	i.table, problems[1] = compileTable(cfg.Table)
 	if err == nil {
 		i.keys, problems[2] = newKeyCache(cfg.Keys, &i.cfg.Web, cfg.Now)
 	}
+	i.states, problems[3] = newStateKey(cfg.StateSecret, cfg.Issuer)
+	i.cfg.StateSecret = nil
 	if err := errors.Join(append(problems[:], err)...); err != nil {
 		return nil, fmt.Errorf("issuer %q: %w", clip(cfg.Name), err)
 	}
@@ -150,6 +159,52 @@ func New(cfg Config) (*Issuer, error) {
 
 // Source is that of the issuer's signals.
 func (i *Issuer) Source() signals.Source { return signals.Source{Kind: "issuer", Name: i.cfg.Name} }
+
+// Requested are the events that a stream of this issuer should be asked for, sorted: those of
+// which a row of the table says something that the issuer may say (SSF 1.0 section 8.1.1,
+// events_requested). Events of our own are not among them unless the issuer's own table has
+// them: few transmitters know them.
+func (i *Issuer) Requested() []string {
+	may := func(s saying) bool {
+		types := i.cfg.Authority.Types
+		return slices.Contains(types, "*") || slices.Contains(types, string(s.typ))
+	}
+	own := func(uri string) bool {
+		return slices.ContainsFunc(i.cfg.Table, func(r Rule) bool {
+			known, _ := longURI(r.Event)
+			return r.Event == uri || known == uri
+		})
+	}
+	var all []string
+	for uri, rows := range i.table {
+		says := slices.ContainsFunc(rows, func(r row) bool {
+			return len(r.say) > 0 && !slices.ContainsFunc(r.say, func(s saying) bool { return !may(s) })
+		})
+		if says && (!strings.HasPrefix(uri, Vigil) || own(uri)) {
+			all = append(all, uri)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// EventURI gives the URI of an event type that is a URI, or the last part of one of CAEP or
+// RISC; our own begin with "vigil:".
+func EventURI(name string) (uri string, ok bool) {
+	if uri, known := longURI(name); known {
+		return uri, true
+	}
+	return name, strings.Contains(name, ":") && !strings.HasPrefix(name, "vigil:")
+}
+
+// EventName is the inverse of EventURI for the events of CAEP, RISC and ours; another URI is
+// its own name.
+func EventName(uri string) string {
+	if specByURI[uri] == nil {
+		return uri
+	}
+	return short(uri)
+}
 
 // Verify reads a SET and proves that it is of this issuer and for us. The error is an
 // *Error, or an ErrTemporary where the issuer's keys cannot be had now. A token that is

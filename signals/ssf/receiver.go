@@ -36,8 +36,7 @@ type Receiver struct {
 		verified   authz.Instant
 		stream     StreamStatus
 		streamID   string
-		expected   []string // states of verifications that were asked for, the oldest first
-		lines      int      // log lines since lineFrom
+		lines      int // log lines since lineFrom
 		lineFrom   authz.Instant
 		suppressed int // log lines that were not written
 	}
@@ -75,8 +74,6 @@ type StreamStatus struct {
 // Limits of what a receiver remembers.
 const (
 	keptMissed   = 64
-	keptStates   = 16
-	maxState     = 1024
 	linesASecond = 10
 )
 
@@ -134,7 +131,7 @@ func (r *Receiver) take(ctx context.Context, token []byte) (taken Taken, err err
 			return taken, err
 		}
 	}
-	// Last: a state is used up only by a SET that is acknowledged.
+	// Last: only a SET that is acknowledged verifies a stream or says how it is.
 	for i := range set.Events {
 		if err := r.control(set, &set.Events[i]); err != nil {
 			return taken, err
@@ -195,34 +192,13 @@ func (r *Receiver) control(set *SET, e *Event) error {
 		r.mu.stream = StreamStatus{Status: e.texts["status"], Reason: printable(e.texts["reason"]), At: r.now()}
 		return nil
 	}
-	if state, there := e.texts["state"]; there && !r.expectsLocked(state) {
-		return refuse(InvalidState, `verification: "state" is none that was asked for`)
+	if state, there := e.texts["state"]; there {
+		if problem := r.issuer.states.check(state, ids[0].Values["id"], r.now()); problem != "" {
+			return refuse(InvalidState, "%s", problem)
+		}
 	}
 	r.mu.verified = r.now()
 	return nil
-}
-
-// Expect names the state of a verification that is being asked for. It stays expected after
-// it came, for it may come again; the latest 16 are.
-func (r *Receiver) Expect(state string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.expectsLocked(state) {
-		return
-	}
-	if len(r.mu.expected) == keptStates {
-		r.mu.expected = r.mu.expected[1:]
-	}
-	r.mu.expected = append(r.mu.expected[:len(r.mu.expected):len(r.mu.expected)], state)
-}
-
-func (r *Receiver) expectsLocked(state string) bool {
-	for _, s := range r.mu.expected {
-		if s == state {
-			return true
-		}
-	}
-	return false
 }
 
 // SetStream says which stream the SETs come on. Events about another one are refused.

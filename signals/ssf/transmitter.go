@@ -2,14 +2,12 @@ package ssf
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -21,83 +19,12 @@ const (
 	MethodPoll = "urn:ietf:rfc:8936"
 )
 
-// Metadata is what a transmitter says of itself: SSF 1.0 section 7.1. What it leaves out
-// is "" or nil.
-type Metadata struct {
-	SpecVersion     string   `json:"spec_version"`
-	Issuer          string   `json:"issuer"`
-	JWKSURI         string   `json:"jwks_uri"`
-	DeliveryMethods []string `json:"delivery_methods_supported"`
-	Configuration   string   `json:"configuration_endpoint"`
-	Status          string   `json:"status_endpoint"`
-	AddSubject      string   `json:"add_subject_endpoint"`
-	RemoveSubject   string   `json:"remove_subject_endpoint"`
-	Verification    string   `json:"verification_endpoint"`
-	Critical        []string `json:"critical_subject_members"`
-	DefaultSubjects string   `json:"default_subjects"`
-}
-
-// Documents of discovery. The second is that of RISC transmitters from before SSF.
-const (
-	SSFConfiguration  = "ssf-configuration"
-	RISCConfiguration = "risc-configuration"
-)
-
-const (
-	maxMetadata = 256 << 10 // bytes
-	callTime    = 15 * time.Second
-)
-
-// WellKnown is where a transmitter's metadata are: /.well-known/DOCUMENT between the host
-// and the path of the issuer (SSF 1.0 section 7.2).
-func WellKnown(issuer, document string) (string, error) {
-	u, err := url.Parse(issuer)
-	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", fmt.Errorf("the issuer %q is not a URL without query and fragment", clip(issuer))
-	}
-	return u.Scheme + "://" + u.Host + "/.well-known/" + document + strings.TrimSuffix(u.EscapedPath(), "/"), nil
-}
-
-// Discover asks a transmitter for its metadata. They are of this issuer, exactly, and every
-// endpoint in them is a URL that may be asked.
-func Discover(ctx context.Context, web *Web, issuer, document string) (*Metadata, error) {
-	where, err := WellKnown(issuer, document)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	_, body, err := web.do(ctx, ask{method: http.MethodGet, url: where, most: maxMetadata, want: []int{http.StatusOK}})
-	if err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
-	}
-	m := &Metadata{}
-	if err := json.Unmarshal(body, m); err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
-	}
-	if m.Issuer != issuer {
-		return nil, fmt.Errorf("discovery: the metadata are those of %q, not of %q", clip(m.Issuer), clip(issuer))
-	}
-	for name, endpoint := range map[string]string{
-		"jwks_uri": m.JWKSURI, "configuration_endpoint": m.Configuration, "status_endpoint": m.Status,
-		"add_subject_endpoint": m.AddSubject, "remove_subject_endpoint": m.RemoveSubject, "verification_endpoint": m.Verification,
-	} {
-		if endpoint == "" {
-			continue
-		}
-		if err := web.CheckURL(endpoint); err != nil {
-			return nil, fmt.Errorf("discovery: %s: %w", name, err)
-		}
-	}
-	return m, nil
-}
-
 // Delivery is how the SETs of a stream come.
 type Delivery struct {
 	Method   string `json:"method"`
 	Endpoint string `json:"endpoint_url,omitempty"`
 	// Authorization is the header that the transmitter is to send with each push. It is a
-	// secret.
+	// secret, and left out of what a Transmitter gives.
 	Authorization string `json:"authorization_header,omitempty"`
 }
 
@@ -197,7 +124,11 @@ func with(endpoint, id string) string {
 }
 
 // sound checks a stream that the transmitter describes: it is of its issuer, and for us.
+// Where the transmitter repeats the secret of its pushes, it goes no further.
 func (t *Transmitter) sound(what string, s *Stream) error {
+	if s.Delivery != nil {
+		s.Delivery.Authorization = ""
+	}
 	switch {
 	case s.ID == "":
 		return fmt.Errorf("%s: the stream has no id", what)
@@ -248,18 +179,62 @@ func (t *Transmitter) Read(ctx context.Context, id string) (*Stream, error) {
 	return out, t.sound("read stream", out)
 }
 
-// List gives all streams that the transmitter has for us.
-func (t *Transmitter) List(ctx context.Context) ([]Stream, error) {
-	var out []Stream
-	if err := t.call(ctx, "list streams", http.MethodGet, t.meta.Configuration, nil, &out, http.StatusOK); err != nil {
+// Listed is a stream of a list.
+type Listed struct {
+	Stream
+	// Problem says why it is none that this receiver can take events from, or is nil. Others
+	// may have streams under the same credential.
+	Problem error `json:"-"`
+}
+
+// List gives all streams that the transmitter shows us.
+func (t *Transmitter) List(ctx context.Context) ([]Listed, error) {
+	var streams []Stream
+	if err := t.call(ctx, "list streams", http.MethodGet, t.meta.Configuration, nil, &streams, http.StatusOK); err != nil {
 		return nil, err
 	}
-	for i := range out {
-		if err := t.sound("list streams", &out[i]); err != nil {
-			return nil, err
+	all := make([]Listed, len(streams))
+	for i := range streams {
+		all[i].Problem = t.sound("list streams", &streams[i])
+		all[i].Stream = streams[i]
+	}
+	return all, nil
+}
+
+// The ways in which Find finds no stream.
+var (
+	ErrNoStream       = errors.New("the transmitter has no stream for this receiver")
+	ErrSeveralStreams = errors.New("the transmitter has several streams for this receiver")
+)
+
+// Find reads the stream of an id; for "" it gives the only one that is for this receiver,
+// ErrNoStream or ErrSeveralStreams.
+func (t *Transmitter) Find(ctx context.Context, id string) (*Stream, error) {
+	if id != "" {
+		return t.Read(ctx, id)
+	}
+	all, err := t.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found *Stream
+	for i := range all {
+		switch {
+		case all[i].Problem != nil:
+			err = errors.Join(err, all[i].Problem)
+		case found != nil:
+			return nil, ErrSeveralStreams
+		default:
+			found = &all[i].Stream
 		}
 	}
-	return out, nil
+	switch {
+	case found != nil:
+		return found, nil
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrNoStream, err)
+	}
+	return nil, ErrNoStream
 }
 
 // Delete ends a stream.
@@ -311,10 +286,16 @@ type subjectRequest struct {
 	Verified *bool          `json:"verified,omitempty"`
 }
 
+// CheckSubject says what is wrong with a subject in JSON, or nil.
+func CheckSubject(subject []byte) error {
+	_, err := parseSubject(subject, false)
+	return err
+}
+
 // AddSubject asks for the events about a subject, which is JSON: SSF 1.0 section 8.1.3.2.
 // That it succeeds does not say that there will be any.
 func (t *Transmitter) AddSubject(ctx context.Context, id string, subject []byte, verified bool) error {
-	if _, err := parseSubject(subject, false); err != nil {
+	if err := CheckSubject(subject); err != nil {
 		return fmt.Errorf("add subject: %w", err)
 	}
 	return t.call(ctx, "add subject", http.MethodPost, t.meta.AddSubject, subjectRequest{id, subject, &verified}, nil, http.StatusOK)
@@ -322,20 +303,19 @@ func (t *Transmitter) AddSubject(ctx context.Context, id string, subject []byte,
 
 // RemoveSubject asks for no more events about a subject. Some may still come.
 func (t *Transmitter) RemoveSubject(ctx context.Context, id string, subject []byte) error {
-	if _, err := parseSubject(subject, false); err != nil {
+	if err := CheckSubject(subject); err != nil {
 		return fmt.Errorf("remove subject: %w", err)
 	}
 	return t.call(ctx, "remove subject", http.MethodPost, t.meta.RemoveSubject, subjectRequest{id, subject, nil}, nil, http.StatusNoContent)
 }
 
-// Verify asks for a verification event and gives the state that it will have. It has come
-// when the receiver's Status.Verified is later than the call: when is the transmitter's
-// business.
-func (t *Transmitter) Verify(ctx context.Context, id string) (state string, err error) {
-	state = rand.Text()
-	t.receiver.Expect(state) // before it can come
-	return state, t.call(ctx, "verify stream", http.MethodPost, t.meta.Verification, struct {
+// Verify asks for a verification event of a stream. It has come when Status.Verified of the
+// receiver that it came to is later than before: when, and to which of several, is the
+// transmitter's business. Its state is known again by every receiver with the same
+// Config.StateSecret, and there is none without.
+func (t *Transmitter) Verify(ctx context.Context, id string) error {
+	return t.call(ctx, "verify stream", http.MethodPost, t.meta.Verification, struct {
 		ID    string `json:"stream_id"`
-		State string `json:"state"`
-	}{id, state}, nil, http.StatusNoContent)
+		State string `json:"state,omitempty"`
+	}{id, t.receiver.issuer.states.make(id, t.receiver.now())}, nil, http.StatusNoContent)
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -31,27 +33,33 @@ func TestWellKnownStandsBetweenHostAndPath(t *testing.T) {
 
 // transmitter is a small one over real HTTP, with one stream.
 type transmitter struct {
-	t      *testing.T
-	server *httptest.Server
+	t *testing.T
+
+	mu     sync.Mutex // held over a request, and by tests that change it meanwhile
+	base   string     // its URL
 	stream Stream
+	list   []Stream // shown instead; nil for none
 	status streamStatus
 	change func(body object) // spoils an answer
 	seen   []string
-	state  string
+	state  *string        // of the last verification; nil for none
+	fail   map[string]int // status by "METHOD path", answered instead
+	header http.Header
 }
 
 func newTransmitter(t *testing.T) (*transmitter, *world, *Transmitter) {
 	tr := &transmitter{t: t}
-	tr.server = httptest.NewServer(tr)
-	t.Cleanup(tr.server.Close)
+	server := httptest.NewServer(tr)
+	t.Cleanup(server.Close)
+	tr.base = server.URL
 	transport := &http.Transport{DisableKeepAlives: true}
 	web := &Web{Transport: transport, Authorize: func(context.Context) (string, error) { return "Bearer secret", nil }}
-	issuer := tr.server.URL + "/one"
+	issuer := tr.base + "/one"
 	meta, err := Discover(t.Context(), web, issuer, SSFConfiguration)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(cfg *Config) { cfg.Issuer = issuer })
+	w := newWorld(t, func(cfg *Config) { cfg.Issuer, cfg.StateSecret = issuer, []byte("of all replicas") })
 	client, err := NewTransmitter(web, meta, w.receiver)
 	if err != nil {
 		t.Fatal(err)
@@ -60,11 +68,13 @@ func newTransmitter(t *testing.T) (*transmitter, *world, *Transmitter) {
 }
 
 func (tr *transmitter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		tr.t.Error(err)
 	}
-	issuer := tr.server.URL + "/one"
+	issuer := tr.base + "/one"
 	reply := func(status int, v any) {
 		raw, err := json.Marshal(v)
 		if err != nil {
@@ -83,10 +93,10 @@ func (tr *transmitter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.URL.Path == "/.well-known/ssf-configuration/one" {
 		reply(http.StatusOK, object{
-			"spec_version": "1_0", "issuer": issuer, "jwks_uri": tr.server.URL + "/keys", "delivery_methods_supported": []string{MethodPush, MethodPoll},
-			"configuration_endpoint": tr.server.URL + "/stream", "status_endpoint": tr.server.URL + "/status?x=1",
-			"add_subject_endpoint": tr.server.URL + "/add", "remove_subject_endpoint": tr.server.URL + "/remove",
-			"verification_endpoint": tr.server.URL + "/verify", "critical_subject_members": []string{"tenant"}, "default_subjects": "ALL",
+			"spec_version": "1_0", "issuer": issuer, "jwks_uri": tr.base + "/keys", "delivery_methods_supported": []string{MethodPush, MethodPoll},
+			"configuration_endpoint": tr.base + "/stream", "status_endpoint": tr.base + "/status?x=1",
+			"add_subject_endpoint": tr.base + "/add", "remove_subject_endpoint": tr.base + "/remove",
+			"verification_endpoint": tr.base + "/verify", "critical_subject_members": []string{"tenant"}, "default_subjects": "ALL",
 			"more": object{"of": "tomorrow"},
 		})
 		return
@@ -96,6 +106,11 @@ func (tr *transmitter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	tr.seen = append(tr.seen, fmt.Sprintf("%s %s %s", r.Method, r.URL, body))
+	if status := tr.fail[r.Method+" "+r.URL.Path]; status != 0 {
+		maps.Copy(w.Header(), tr.header)
+		w.WriteHeader(status)
+		return
+	}
 	switch r.Method + " " + r.URL.Path {
 	case "POST /stream":
 		if tr.stream.ID != "" {
@@ -120,7 +135,11 @@ func (tr *transmitter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /stream":
 		switch {
 		case !r.URL.Query().Has("stream_id"):
-			reply(http.StatusOK, []Stream{tr.stream})
+			if tr.list == nil && tr.stream.ID != "" {
+				reply(http.StatusOK, []Stream{tr.stream})
+				return
+			}
+			reply(http.StatusOK, append([]Stream{}, tr.list...))
 		case r.URL.Query().Get("stream_id") != tr.stream.ID:
 			w.WriteHeader(http.StatusNotFound)
 		default:
@@ -150,7 +169,7 @@ func (tr *transmitter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case "POST /verify":
 		var q struct {
-			State string `json:"state"`
+			State *string `json:"state"`
 		}
 		_ = json.Unmarshal(body, &q)
 		tr.state = q.State
@@ -170,6 +189,9 @@ func TestAStreamLivesAndEnds(t *testing.T) {
 	if err != nil || s.ID != "st 1" || len(s.Delivered) != 1 || s.Delivery.Method != MethodPush {
 		t.Fatalf("%+v, %v", s, err)
 	}
+	if tr.stream.Delivery.Authorization != "Bearer push" || s.Delivery.Authorization != "" {
+		t.Errorf("the transmitter has %q, and its answer gives away %q", tr.stream.Delivery.Authorization, s.Delivery.Authorization)
+	}
 	var status *StatusError
 	if _, err := client.Create(ctx, Stream{}); !errors.As(err, &status) || status.Status != http.StatusConflict {
 		t.Errorf("a second: %v", err)
@@ -180,7 +202,7 @@ func TestAStreamLivesAndEnds(t *testing.T) {
 	if _, err = client.Read(ctx, "st 2"); !errors.As(err, &status) || status.Status != http.StatusNotFound {
 		t.Errorf("read another: %v", err)
 	}
-	if list, err := client.List(ctx); err != nil || len(list) != 1 {
+	if list, err := client.List(ctx); err != nil || len(list) != 1 || list[0].Problem != nil || list[0].Delivery.Authorization != "" {
 		t.Errorf("list: %v, %v", list, err)
 	}
 	if s, err = client.Update(ctx, Stream{ID: "st 1", Description: "e"}); err != nil || s.Description != "e" {
@@ -209,16 +231,15 @@ func TestAStreamLivesAndEnds(t *testing.T) {
 	}
 	// A verification that was asked for comes, and one that was not does not pass.
 	w.receiver.SetStream("st 1")
-	state, err := client.Verify(ctx, "st 1")
-	if err != nil || state != tr.state || len(state) < 20 {
-		t.Errorf("verify: %q, %q, %v", state, tr.state, err)
+	if err := client.Verify(ctx, "st 1"); err != nil || tr.state == nil {
+		t.Fatalf("verify: %v, %v", tr.state, err)
 	}
 	verify := func(state string) error {
-		_, err := w.receiver.Take(ctx, []byte(signed(t, object{"iss": tr.server.URL + "/one", "jti": "v-" + state, "sub_id": opaque("st 1"),
+		_, err := w.receiver.Take(ctx, []byte(signed(t, object{"iss": tr.base + "/one", "jti": "v-" + state, "sub_id": opaque("st 1"),
 			"events": event(verification, object{"state": state})})))
 		return err
 	}
-	if err := verify(state); err != nil || w.receiver.Status().Verified == 0 {
+	if err := verify(*tr.state); err != nil || w.receiver.Status().Verified == 0 {
 		t.Error(err)
 	}
 	if err := verify("x"); err == nil {
@@ -270,12 +291,80 @@ func TestATransmitterThatSpeaksForAnotherIsNotBelieved(t *testing.T) {
 		"a file":         func(o object) { o["verification_endpoint"] = "file:///etc/passwd" },
 	} {
 		tr.change = change
-		if m, err := Discover(t.Context(), web, tr.server.URL+"/one", SSFConfiguration); err == nil {
+		if m, err := Discover(t.Context(), web, tr.base+"/one", SSFConfiguration); err == nil {
 			t.Errorf("%s: %+v", name, m)
 		}
 	}
 	if _, err := Discover(t.Context(), web, "http://idp.example.com", SSFConfiguration); err == nil {
 		t.Error("discovery over plain http")
+	}
+}
+
+// TestTheOnlyStreamForThisReceiverIsFound: others may have streams under the same credential.
+func TestTheOnlyStreamForThisReceiverIsFound(t *testing.T) {
+	tr, _, client := newTransmitter(t)
+	mine := func(id string) Stream {
+		return Stream{ID: id, Issuer: tr.base + "/one", Audience: Audience{testAudience}, Delivery: &Delivery{Method: MethodPush}}
+	}
+	hers := mine("hers")
+	hers.Audience = Audience{"https://another.example.com"}
+	for name, c := range map[string]struct {
+		streams []Stream
+		id      string
+		err     error
+	}{
+		"none":          {nil, "", ErrNoStream},
+		"one":           {[]Stream{mine("a")}, "a", nil},
+		"another's too": {[]Stream{hers, mine("a")}, "a", nil},
+		"another's":     {[]Stream{hers}, "", ErrNoStream},
+		"two":           {[]Stream{mine("a"), mine("b")}, "", ErrSeveralStreams},
+	} {
+		tr.list = c.streams
+		s, err := client.Find(t.Context(), "")
+		if !errors.Is(err, c.err) || err == nil && s.ID != c.id {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+	tr.list = []Stream{hers}
+	if _, err := client.Find(t.Context(), ""); !strings.Contains(err.Error(), "not this receiver") {
+		t.Errorf("why the only one is none is not said: %v", err)
+	}
+}
+
+func TestMetadataAreAtTheIssuerOrWhereItIsSaid(t *testing.T) {
+	tr, _, _ := newTransmitter(t)
+	web := &Web{Transport: &http.Transport{DisableKeepAlives: true}}
+	elsewhere := tr.base + "/.well-known/ssf-configuration/one"
+	if m, err := Discover(t.Context(), web, tr.base+"/one", elsewhere); err != nil || m.Issuer != tr.base+"/one" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if _, err := Discover(t.Context(), web, "https://idp.example.com/", elsewhere); err == nil || !strings.Contains(err.Error(), "not of") {
+		t.Errorf("the metadata of another issuer: %v", err)
+	}
+	for issuer, document := range map[string]string{testIssuer: "openid-configuration", tr.base: "http://idp.example.com/ssf"} {
+		if _, err := Discover(t.Context(), web, issuer, document); err == nil {
+			t.Errorf("%s is a document of discovery", document)
+		}
+	}
+}
+
+// TestATokenThatIsRefusedIsNotUsedAgain: one that was withdrawn before its end.
+func TestATokenThatIsRefusedIsNotUsedAgain(t *testing.T) {
+	tr, w, _ := newTransmitter(t)
+	refused := 0
+	web := &Web{Transport: &http.Transport{DisableKeepAlives: true}, Refused: func() { refused++ },
+		Authorize: func(context.Context) (string, error) { return "Bearer old", nil }}
+	meta, err := Discover(t.Context(), web, tr.base+"/one", SSFConfiguration)
+	if err != nil || refused != 0 {
+		t.Fatalf("%v, %d", err, refused)
+	}
+	client, err := NewTransmitter(web, meta, w.receiver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status *StatusError
+	if _, err := client.List(t.Context()); !errors.As(err, &status) || status.Status != http.StatusUnauthorized || refused != 1 {
+		t.Errorf("%v, told %d times", err, refused)
 	}
 }
 

@@ -25,6 +25,8 @@ type Web struct {
 	// endpoints, and is called for each; nil for none. It is not used for keys and
 	// discovery, which are public.
 	Authorize func(context.Context) (string, error)
+	// Refused is told that what Authorize gave was answered with 401; nil for nobody.
+	Refused func()
 }
 
 // CheckURL says what is wrong with a URL that is to be asked, or nil: it is https, or
@@ -132,6 +134,9 @@ func (w *Web) do(ctx context.Context, a ask) (status int, answer []byte, err err
 		if response.StatusCode == status {
 			return status, answer, nil
 		}
+	}
+	if response.StatusCode == http.StatusUnauthorized && a.authorized && w.Refused != nil {
+		w.Refused()
 	}
 	e := &StatusError{Status: response.StatusCode, Retry: retryAfter(response.Header.Get("Retry-After"))}
 	if response.StatusCode/100 == 3 {
