@@ -146,6 +146,10 @@ func collectParts(parts *Parts, now authz.Instant, sample func(*family, float64,
 		collectSpool(parts.Spool(), now, sample)
 	}
 
+	if parts.Tail != nil {
+		parts.Tail.collect(sample)
+	}
+
 	known, held := parts.Posture.Len(), parts.Posture.Held()
 	for _, kind := range authz.Kinds() {
 		sample(entities, float64(known[kind]), kind.String())

@@ -56,6 +56,7 @@ type Tail struct {
 	// begins with, and Signal is called after the position was published: so whoever does
 	// not see the listener here told of what that position covers.
 	watched atomic.Int32
+	dropped atomic.Uint64 // over all listeners, since the start
 
 	mu        sync.Mutex // never held over anything that waits
 	listeners map[*listener]struct{}
@@ -94,6 +95,7 @@ func (t *Tail) Signal(o *signals.Observation) {
 		}
 		if len(l.lines) == cap(l.lines) { // nobody else fills it
 			l.dropped.Add(1)
+			t.dropped.Add(1)
 			continue
 		}
 		if *line == nil {
@@ -136,6 +138,16 @@ func tailLine(l *TailLine) []byte {
 		b = []byte(`{"kind":"dropped","dropped":1}`) // a defect: no type here can fail
 	}
 	return append(b, '\n')
+}
+
+var (
+	tailClients = gauge("vigil_tail_clients", "Clients that follow what is applied on this replica.")
+	tailDropped = counter("vigil_tail_dropped_total", "Lines that a client which follows did not get, for it was too slow.")
+)
+
+func (t *Tail) collect(sample func(*family, float64, ...string)) {
+	sample(tailClients, float64(t.watched.Load()))
+	sample(tailDropped, float64(t.dropped.Load()))
 }
 
 func (t *Tail) listen(tenants []string, all bool) *listener {

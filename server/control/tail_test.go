@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,6 +178,11 @@ func TestTailNeverWaitsForASlowClient(t *testing.T) {
 	}
 	if len(slow.lines) != tailQueue || slow.dropped.Load() != 50 || quick.dropped.Load() != 0 {
 		t.Errorf("%d lines wait, %d were left out; of the quick one %d", len(slow.lines), slow.dropped.Load(), quick.dropped.Load())
+	}
+	for _, line := range []string{"vigil_tail_clients 2", "vigil_tail_dropped_total 50"} {
+		if got := w.get("/metrics", kimToken).want(200); !strings.Contains(got.body, line+"\n") {
+			t.Errorf("the metrics have no %s", line)
+		}
 	}
 	w.tail.leave(slow)
 	w.tail.leave(quick)
