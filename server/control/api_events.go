@@ -13,6 +13,8 @@ type IssuerStatus struct {
 	Verified string        `json:"verified,omitempty"` // when a verification that was in order came last
 	Polled   string        `json:"polled,omitempty"`   // when a poll was answered last
 	Polling  string        `json:"polling,omitempty"`  // why the last poll failed
+	Asked    string        `json:"asked,omitempty"`    // when this replica asked for a verification last
+	Asking   string        `json:"asking,omitempty"`   // why it could not, the last time
 	Stream   string        `json:"stream,omitempty"`   // enabled, paused or disabled, as the transmitter said last
 	Missed   []MissedEvent `json:"missed"`             // the latest that met nothing, oldest first
 }

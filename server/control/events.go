@@ -3,10 +3,16 @@ package control
 import (
 	"net/http"
 	"slices"
+
+	"vigil/authz"
 )
 
 // EventCount labels a counter of security events, by the issuer that sent them.
 type EventCount struct{ Issuer, Event, Outcome string }
+
+// VerificationCount labels a counter of verifications that an issuer was asked for by this
+// replica: Outcome is "asked", "throttled" or "failed".
+type VerificationCount struct{ Issuer, Outcome string }
 
 // Events is how security events of others come in: the endpoints that they are pushed to,
 // by the name of their issuer, and how many did what. Each endpoint knows its transmitter
@@ -15,12 +21,16 @@ type Events struct {
 	Endpoints map[string]http.Handler
 	Counts    func() map[EventCount]uint64 // nil counts nothing
 	Issuers   func() []Issuer              // nil: there are none
+	// Verifications counts those that were asked for on a schedule. Nil: none are.
+	Verifications func() map[VerificationCount]uint64
 }
 
 // Issuer is how the events of one issuer come in.
 type Issuer struct {
 	IssuerStatus
 	Tenants []string // that it speaks for
+	// VerifiedAt is IssuerStatus.Verified; 0 for never.
+	VerifiedAt authz.Instant
 }
 
 // getEvents says how events come in, and which met nothing. An issuer is shown to who may
@@ -61,14 +71,30 @@ func (s *Server) pushEvents(c *call) error {
 	return nil
 }
 
-var eventsSeen = counter("vigil_events_total", "Security events taken or refused, by issuer, event and outcome.", "issuer", "event", "outcome")
+var (
+	eventsSeen     = counter("vigil_events_total", "Security events taken or refused, by issuer, event and outcome.", "issuer", "event", "outcome")
+	verifications  = counter("vigil_event_verifications_total", "Verifications of streams that this replica asked issuers for, by outcome.", "issuer", "outcome")
+	eventsVerified = gauge("vigil_events_verified_timestamp_seconds", "When a verification event of the issuer came to this replica last; 0 for never.", "issuer")
+)
 
 func (s *Server) collectEvents(sample func(*family, float64, ...string)) {
 	events := s.events.Load()
-	if events == nil || events.Counts == nil {
+	if events == nil {
 		return
 	}
-	for label, n := range events.Counts() {
-		sample(eventsSeen, float64(n), label.Issuer, label.Event, label.Outcome)
+	if events.Counts != nil {
+		for label, n := range events.Counts() {
+			sample(eventsSeen, float64(n), label.Issuer, label.Event, label.Outcome)
+		}
+	}
+	if events.Verifications != nil {
+		for label, n := range events.Verifications() {
+			sample(verifications, float64(n), label.Issuer, label.Outcome)
+		}
+	}
+	if events.Issuers != nil {
+		for _, i := range events.Issuers() {
+			sample(eventsVerified, float64(i.VerifiedAt)/1e9, i.Name)
+		}
 	}
 }

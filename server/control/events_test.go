@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -31,17 +32,26 @@ func TestEventsGoToTheEndpointOfTheirIssuer(t *testing.T) {
 	if got := w.do("GET", "/v1/events/idp", "", ""); got.status != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d", got.status)
 	}
-	other := Issuer{IssuerStatus{Name: "other", Issuer: "https://other/", Missed: []MissedEvent{}}, []string{"default", "acme-of-nobody"}}
+	other := Issuer{IssuerStatus{Name: "other", Issuer: "https://other/", Missed: []MissedEvent{}}, []string{"default", "acme-of-nobody"}, 0}
 	idp := Issuer{IssuerStatus{Name: "idp", Issuer: "https://idp/", Heard: "2026-11-23T03:04:05Z", Stream: "enabled", Missed: []MissedEvent{
-		{At: "2026-11-23T03:04:05Z", ID: "j", Event: "e", Outcome: "unknown_entity", Refs: []string{"session:s"}}}}, []string{"default"}}
+		{At: "2026-11-23T03:04:05Z", ID: "j", Event: "e", Outcome: "unknown_entity", Refs: []string{"session:s"}}}}, []string{"default"}, start}
 	w.server.Receive(Events{
-		Counts:  func() map[EventCount]uint64 { return map[EventCount]uint64{{"idp", "session-revoked", "said"}: 3} },
-		Issuers: func() []Issuer { return []Issuer{idp, other} },
+		Counts:        func() map[EventCount]uint64 { return map[EventCount]uint64{{"idp", "session-revoked", "said"}: 3} },
+		Issuers:       func() []Issuer { return []Issuer{idp, other} },
+		Verifications: func() map[VerificationCount]uint64 { return map[VerificationCount]uint64{{"idp", "failed"}: 2} },
 	})
 	if got := w.do("GET", "/v1/events", kimToken, "").want(200); !strings.Contains(got.body, "session:s") || strings.Contains(got.body, "other") {
 		t.Errorf("what kim of the tenant default sees: %s", got.body)
 	}
-	if got := w.do("GET", "/metrics", kimToken, ""); !strings.Contains(got.body, `vigil_events_total{event="session-revoked",issuer="idp",outcome="said"} 3`) {
-		t.Errorf("the metrics count no events")
+	got := w.do("GET", "/metrics", kimToken, "")
+	for _, line := range []string{
+		`vigil_events_total{event="session-revoked",issuer="idp",outcome="said"} 3`,
+		`vigil_event_verifications_total{issuer="idp",outcome="failed"} 2`,
+		fmt.Sprintf(`vigil_events_verified_timestamp_seconds{issuer="idp"} %g`, float64(start)/1e9),
+		`vigil_events_verified_timestamp_seconds{issuer="other"} 0`,
+	} {
+		if !strings.Contains(got.body, line) {
+			t.Errorf("the metrics have no %s", line)
+		}
 	}
 }
