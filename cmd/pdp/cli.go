@@ -19,6 +19,7 @@ type commands struct {
 	Snapshot  snapshotCmd  `cmd:"" help:"Save posture to a file, or put a saved one into a data folder."`
 	Journal   journalCmd   `cmd:"" help:"Look after the embedded signal log of a stopped engine."`
 	Topics    topicsCmd    `cmd:"" help:"Make and check the Kafka topics that hold the signals."`
+	Stream    streamCmd    `cmd:"" help:"Manage the streams of security events at identity providers and other transmitters."`
 	Letters   lettersCmd   `cmd:"" name:"deadletters" help:"List the records of the signal log that could not be applied, from the files in a data folder."`
 	Token     tokenCmd     `cmd:"" help:"Make credentials for clients."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

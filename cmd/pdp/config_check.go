@@ -127,6 +127,9 @@ func (c *config) warnings() []string {
 	if c.Control.Insecure {
 		all = append(all, "control.insecure: tokens and signals cross the network in the clear")
 	}
+	for i := range c.Issuers {
+		all = append(all, c.Issuers[i].warnings()...)
+	}
 	all = append(all, c.Log.warnings()...)
 	if c.Rules.Watch && c.Rules.RequireSeal {
 		all = append(all, "rules.watch with rules.require_seal: a bundle is taken as soon as its seal matches")

@@ -18,23 +18,22 @@ type issuerConfig struct {
 	KeysFile string     // a JWK set, where Keys.URI is ""
 	Push     *ssf.PushConfig
 	Poll     *pollConfig
+	Stream   *streamConfig // how its stream is managed; nil where that is not our affair
 	where    string
 }
 
 // pollConfig is a stream that is polled.
 type pollConfig struct {
-	Endpoint  string
-	TokenFile string // a bearer token in a file of its own
-	// OAuth gets tokens instead: RFC 6749 section 4.4.
-	TokenURL, ClientID, SecretFile, Scope string
+	Endpoint string
+	credentialConfig
 }
 
 var (
 	issuerKeys = []string{"name", "issuer", "audience", "algorithms", "keys", "interop", "legacy", "max_events", "tenants", "may",
-		"subjects", "subject_issuers", "simple", "critical", "scores", "table", "push", "poll"}
+		"subjects", "subject_issuers", "simple", "critical", "scores", "table", "push", "poll", "stream"}
 	keysKeys  = []string{"uri", "file", "refresh", "survive"}
 	pushKeys  = []string{"token_sha256", "anonymous"}
-	pollKeys  = []string{"endpoint", "token_file", "token_url", "client_id", "secret_file", "scope"}
+	pollKeys  = append([]string{"endpoint"}, credentialKeys...)
 	tableKeys = []string{"event", "when", "about", "say"}
 )
 
@@ -82,7 +81,7 @@ func (r *yamlReader) checkIssuer(n *yaml.Node, c issuerConfig) {
 		}
 		return
 	}
-	if c.Push == nil && c.Poll == nil {
+	if c.Push == nil && c.Poll == nil && c.Stream == nil {
 		r.bad(n, "issuer %q: its events come by push or by poll; say which", c.SSF.Name)
 	}
 	receiver := ssf.NewReceiver(i, nil, nil)
@@ -95,6 +94,9 @@ func (r *yamlReader) checkIssuer(n *yaml.Node, c issuerConfig) {
 		if _, err := ssf.NewPoller(receiver, ssf.PollConfig{Endpoint: c.Poll.Endpoint}); err != nil {
 			r.bad(n, "issuer %q: %v", c.SSF.Name, err)
 		}
+	}
+	if c.Stream != nil {
+		r.checkStream(member(n, "stream"), &c, receiver)
 	}
 }
 
@@ -151,6 +153,8 @@ func (r *yamlReader) issuer(n *yaml.Node) issuerConfig {
 			c.Push = r.push(value)
 		case "poll":
 			c.Poll = r.poll(value)
+		case "stream":
+			c.Stream = r.stream(value)
 		default:
 			r.bad(key, "unknown key %q%s", key.Value, didYouMean(key.Value, issuerKeys))
 		}
@@ -204,28 +208,15 @@ func (r *yamlReader) push(n *yaml.Node) *ssf.PushConfig {
 
 func (r *yamlReader) poll(n *yaml.Node) *pollConfig {
 	p := &pollConfig{}
-	into := map[string]*string{
-		"endpoint": &p.Endpoint, "token_file": &p.TokenFile, "token_url": &p.TokenURL, "client_id": &p.ClientID,
-		"secret_file": &p.SecretFile, "scope": &p.Scope,
-	}
 	for key, value := range r.pairs(n, "poll") {
-		dst := into[key.Value]
-		if dst == nil {
+		switch {
+		case key.Value == "endpoint":
+			p.Endpoint, _ = r.scalar(value)
+		case !r.credential(key, value, &p.credentialConfig):
 			r.bad(key, "unknown key %q%s; secrets stand in files of their own", key.Value, didYouMean(key.Value, pollKeys))
-			continue
-		}
-		*dst, _ = r.scalar(value)
-		if strings.HasSuffix(key.Value, "_file") {
-			*dst = relativeTo(r.file, *dst)
 		}
 	}
-	grant := p.TokenURL != "" || p.ClientID != "" || p.SecretFile != "" || p.Scope != ""
-	switch {
-	case grant && (p.TokenURL == "" || p.ClientID == "" || p.SecretFile == ""):
-		r.bad(n, "poll: client credentials take token_url, client_id and secret_file")
-	case grant && p.TokenFile != "":
-		r.bad(n, "poll: want either token_file or client credentials")
-	}
+	r.checkCredential(n, "poll", &p.credentialConfig)
 	return p
 }
 

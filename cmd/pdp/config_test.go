@@ -217,7 +217,7 @@ func TestATokenInTheWrongPlaceIsNotRepeated(t *testing.T) {
 // FuzzConfig: no file makes reading it panic, and every error has a place.
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte(goodIssuer))
-	f.Add([]byte("vigil: 1\nissuers: [1, {}, {may: 2, keys: [], push: 3, poll: x, table: {}, subjects: [a], scores: {a: b}}, {name: []}]\n"))
+	f.Add([]byte("vigil: 1\nissuers: [1, {}, {may: 2, keys: [], push: 3, poll: x, table: {}, subjects: [a], scores: {a: b}}, {name: []}, {stream: 3}, {stream: {events: [1, []], id: [], verify_every: x}}]\n"))
 	f.Add([]byte(fullConfig))
 	f.Add([]byte("vigil: 1\nclients: [1, {}, {may: 2}, {name: []}]\nprincipal: 3\ndecision: {tls: [x]}\n"))
 	f.Add([]byte(kafkaYAML))

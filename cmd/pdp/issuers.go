@@ -18,7 +18,8 @@ import (
 func (n *node) receiveEvents(ctx context.Context) error {
 	receivers := make([]*ssf.Receiver, len(n.cfg.Issuers))
 	events := control.Events{Endpoints: map[string]http.Handler{}}
-	pollers := make([]*ssf.Poller, len(receivers)) // nil for those that are pushed alone
+	pollers := make([]*ssf.Poller, len(receivers))     // nil for those that are pushed alone
+	verifiers := make([]*ssf.Verifier, len(receivers)) // nil for those that are not asked
 	for i := range n.cfg.Issuers {
 		c := &n.cfg.Issuers[i]
 		fault := func(err error) error {
@@ -33,11 +34,20 @@ func (n *node) receiveEvents(ctx context.Context) error {
 			}
 			cfg.Keys.Static = set
 		}
+		if c.Stream != nil {
+			var err error
+			if cfg.StateSecret, err = c.Stream.stateSecret(); err != nil {
+				return fault(err)
+			}
+		}
 		issuer, err := ssf.New(cfg)
 		if err != nil {
 			return fault(err)
 		}
 		receivers[i] = ssf.NewReceiver(issuer, n.intake, n.log)
+		if c.Stream != nil {
+			receivers[i].SetStream(c.Stream.ID)
+		}
 		if c.Push != nil {
 			if events.Endpoints[cfg.Name], err = ssf.NewPush(receivers[i], *c.Push); err != nil {
 				return fault(err)
@@ -45,6 +55,11 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		}
 		if c.Poll != nil {
 			if pollers[i], err = n.poller(receivers[i], c.Poll); err != nil {
+				return fault(err)
+			}
+		}
+		if c.Stream != nil && c.Stream.VerifyEvery != 0 {
+			if verifiers[i], err = n.verifier(receivers[i], c.Stream); err != nil {
 				return fault(err)
 			}
 		}
@@ -58,10 +73,22 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		}
 		return all
 	}
+	events.Verifications = func() map[control.VerificationCount]uint64 {
+		all := map[control.VerificationCount]uint64{}
+		for i, v := range verifiers {
+			if v != nil {
+				name, s := n.cfg.Issuers[i].SSF.Name, v.Status()
+				all[control.VerificationCount{Issuer: name, Outcome: "asked"}] = s.Asked
+				all[control.VerificationCount{Issuer: name, Outcome: "throttled"}] = s.Throttled
+				all[control.VerificationCount{Issuer: name, Outcome: "failed"}] = s.Failed
+			}
+		}
+		return all
+	}
 	events.Issuers = func() []control.Issuer {
 		all := make([]control.Issuer, len(receivers))
 		for i, r := range receivers {
-			all[i] = issuerStatus(&n.cfg.Issuers[i].SSF, r, pollers[i])
+			all[i] = issuerStatus(&n.cfg.Issuers[i].SSF, r, pollers[i], verifiers[i])
 		}
 		return all
 	}
@@ -71,11 +98,16 @@ func (n *node) receiveEvents(ctx context.Context) error {
 			n.follow(func() { _ = p.Run(ctx) }) // which ends with ctx alone
 		}
 	}
+	for _, v := range verifiers {
+		if v != nil {
+			n.start(func() { _ = v.Run(ctx) }) // likewise; it does not touch the log
+		}
+	}
 	return nil
 }
 
 // issuerStatus is how the events of an issuer come in, in the words of the control port.
-func issuerStatus(cfg *ssf.Config, r *ssf.Receiver, p *ssf.Poller) control.Issuer {
+func issuerStatus(cfg *ssf.Config, r *ssf.Receiver, p *ssf.Poller, v *ssf.Verifier) control.Issuer {
 	instant := func(i authz.Instant) string {
 		if i == 0 {
 			return ""
@@ -83,7 +115,7 @@ func issuerStatus(cfg *ssf.Config, r *ssf.Receiver, p *ssf.Poller) control.Issue
 		return i.String()
 	}
 	s := r.Status()
-	out := control.Issuer{Tenants: cfg.Authority.Tenants, IssuerStatus: control.IssuerStatus{
+	out := control.Issuer{Tenants: cfg.Authority.Tenants, VerifiedAt: s.Verified, IssuerStatus: control.IssuerStatus{
 		Name: cfg.Name, Issuer: cfg.Issuer, Heard: instant(s.Heard), Verified: instant(s.Verified), Stream: s.Stream.Status,
 		Missed: make([]control.MissedEvent, len(s.Missed)),
 	}}
@@ -97,30 +129,32 @@ func issuerStatus(cfg *ssf.Config, r *ssf.Receiver, p *ssf.Poller) control.Issue
 			out.Polling = polling.Err.Error()
 		}
 	}
+	if v != nil {
+		asking := v.Status()
+		out.Asked = instant(asking.At)
+		if asking.Err != nil {
+			out.Asking = asking.Err.Error()
+		}
+	}
 	return out
 }
 
 // poller makes what polls a stream, with its credentials.
 func (n *node) poller(r *ssf.Receiver, c *pollConfig) (*ssf.Poller, error) {
-	web := &ssf.Web{}
-	switch {
-	case c.TokenFile != "":
-		token, err := readSecret(c.TokenFile)
-		if err != nil {
-			return nil, err
-		}
-		web.Authorize = func(context.Context) (string, error) { return "Bearer " + token, nil }
-	case c.SecretFile != "":
-		secret, err := readSecret(c.SecretFile)
-		if err != nil {
-			return nil, err
-		}
-		grant := &ssf.ClientCredentials{
-			TokenURL: c.TokenURL, ID: c.ClientID, Secret: secret, Scope: c.Scope, Web: &ssf.Web{}, Now: n.now,
-		}
-		web.Authorize = grant.Authorize
+	web, err := c.web(n.now)
+	if err != nil {
+		return nil, err
 	}
 	return ssf.NewPoller(r, ssf.PollConfig{Endpoint: c.Endpoint, Web: web, Logger: n.log})
+}
+
+// verifier makes what asks for verifications of a stream, with its credentials.
+func (n *node) verifier(r *ssf.Receiver, c *streamConfig) (*ssf.Verifier, error) {
+	web, err := c.web(n.now)
+	if err != nil {
+		return nil, err
+	}
+	return ssf.NewVerifier(r, ssf.VerifierConfig{Web: web, Discovery: c.Discovery, Stream: c.ID, Every: c.VerifyEvery, Logger: n.log})
 }
 
 // readSecret reads a file that holds nothing else. One line end is the editor's.

@@ -277,6 +277,17 @@ issuers:
     table: [{event: recovery-activated, about: user, say: "require_approval for 24h"}]
     push: {anonymous: true}
     poll: {endpoint: "https://idp.example.com/poll", token_url: "https://idp.example.com/token", client_id: c, secret_file: s, scope: x}
+    stream:
+      discovery: risc-configuration
+      id: st-1
+      token_url: https://idp.example.com/token
+      client_id: m
+      secret_file: manage.secret
+      scope: ssf.manage
+      events: [session-revoked, "https://schemas.openid.net/secevent/risc/event-type/account-disabled", "vigil:risk"]
+      description: of production
+      verification_secret_file: verify.secret
+      verify_every: 1h
 `
 
 func TestWhatIsWrongWithAnIssuerIsSaidWithItsPlace(t *testing.T) {
@@ -288,6 +299,11 @@ func TestWhatIsWrongWithAnIssuerIsSaidWithItsPlace(t *testing.T) {
 	if c.SSF.Scores["HIGH"] != 95 || c.SSF.Subjects["user"][0] != "{email|lower}" || !c.SSF.Interop || c.SSF.Keys.Survive != 48*time.Hour ||
 		c.SSF.Table[0].Say != "require_approval for 24h" || !filepath.IsAbs(c.Poll.SecretFile) || c.SSF.Authority.Tenants[0] != "default" {
 		t.Errorf("%+v", c)
+	}
+	if s := c.Stream; s.Discovery != "risc-configuration" || s.ID != "st-1" || s.ClientID != "m" || !filepath.IsAbs(s.SecretFile) || s.Scope != "ssf.manage" ||
+		s.Events[0] != "https://schemas.openid.net/secevent/caep/event-type/session-revoked" || s.Events[2] != "urn:vigil:secevent:event-type:risk" ||
+		s.Description != "of production" || !filepath.IsAbs(s.VerificationSecretFile) || s.VerifyEvery != time.Hour {
+		t.Errorf("%+v", s)
 	}
 	for _, bad := range []struct{ from, to, want string }{
 		{"algorithms: [RS256]", "algorithms: [HS256]", `no algorithm "HS256"`},
@@ -306,8 +322,25 @@ func TestWhatIsWrongWithAnIssuerIsSaidWithItsPlace(t *testing.T) {
 		{"kinds: [user]}", "kinds: [user], overrule: true}", "overrules nobody"},
 		{"    may: {types: [\"*\"], kinds: [user]}\n", "", "does not say what its events may say"},
 		{"name: idp", "name: \"i d p\"", "want a name"},
+		{"discovery: risc-configuration", "discovery: openid-configuration", "want ssf-configuration, risc-configuration or a URL"},
+		{"discovery: risc-configuration", "discovery: http://idp.example.com/ssf", "plain http"},
+		{"discovery: risc-configuration", "discovery: \"\"", "discovery: it is empty"},
+		{"scope: ssf.manage", "scope: ssf.manage\n      token_file: t", "stream: want either token_file or client credentials"},
+		{"      client_id: m\n", "", "stream: client credentials take"},
+		{"token_url: https://idp.example.com/token\n", "token_url: http://idp.example.com/token\n", "stream: token_url"},
+		{"secret_file: manage.secret", "secret: x", `unknown key "secret"`},
+		{"events: [session-revoked", "events: [session-revokd", `"session-revokd" is no event of CAEP or RISC`},
+		{"events: [session-revoked, \"https://schemas.openid.net/secevent/risc/event-type/account-disabled\", \"vigil:risk\"]", "events: []", "want at least one"},
+		{"\"vigil:risk\"]", "\"vigil:risc\"]", `"vigil:risc" is no event`},
+		{"verify_every: 1h", "verify_every: 1s", "stream.verify_every: want 1m0s"},
+		{"id: st-1", "push_endpoint: http://pdp.example.com/v1/events/idp", "plain http"},
+		{"id: st-1", "push_token_file: t", "its hash stands in push.token_sha256"},
+		{"    push: {anonymous: true}\n", "", "nothing may be pushed"},
 	} {
 		text := strings.Replace(goodIssuer, bad.from, bad.to, 1)
+		if bad.want == "nothing may be pushed" {
+			text = strings.Replace(text, "id: st-1", "push_endpoint: https://pdp.example.com/v1/events/idp", 1)
+		}
 		if text == goodIssuer {
 			t.Fatalf("%q is not there", bad.from)
 		}
