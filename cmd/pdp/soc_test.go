@@ -26,7 +26,7 @@ func TestTheSOCExample(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/soc", RequireExplicitExec: true, RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serveInScript, "exits": exits, "await": await, "configure": configureSOC, "ask": askInScript,
+			"serve": serveInScript, "exits": exits, "await": await, "configure": configureSOC, "ask": askInScript, "aim": aimSOC,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXAMPLES", examples)
@@ -40,14 +40,14 @@ func TestTheSOCExample(t *testing.T) {
 	})
 }
 
-// configure KEYS: writes vigil.yaml as run.sh does, and a token for each placeholder. KEYS
-// is a file with the URL of the issuer's keys.
+// configure IDP: writes vigil.yaml as run.sh does, and a token for each placeholder. IDP is
+// a file with the URL of the issuer.
 func configureSOC(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: configure KEYS")
+		ts.Fatalf("usage: configure IDP")
 	}
 	text := ts.ReadFile(filepath.Join(ts.Getenv("EXAMPLES"), "soc", "vigil.yaml"))
-	fill := []string{"@examples@", ts.Getenv("EXAMPLES"), "@keys@", strings.TrimSpace(ts.ReadFile(args[0]))}
+	fill := []string{"@examples@", ts.Getenv("EXAMPLES"), "@idp@", strings.TrimSpace(ts.ReadFile(args[0]))}
 	for _, name := range []string{"gateway", "siem", "analyst", "transmitter"} {
 		token := credential.NewToken()
 		hash := credential.HashToken(token)
@@ -55,6 +55,16 @@ func configureSOC(ts *testscript.TestScript, neg bool, args []string) {
 		fill = append(fill, "@"+name+"@", fmt.Sprintf("%x", hash))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("vigil.yaml"), []byte(strings.NewReplacer(fill...).Replace(text)), 0o600))
+}
+
+// aim: has what is pushed sent to the control port that the engine listens on.
+func aimSOC(ts *testscript.TestScript, neg bool, args []string) {
+	const where = "http://127.0.0.1:7071/"
+	text := ts.ReadFile("vigil.yaml")
+	if neg || len(args) != 0 || !strings.Contains(text, where) {
+		ts.Fatalf("usage: aim; vigil.yaml pushes to %s", where)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("vigil.yaml"), []byte(strings.Replace(text, where, ts.Getenv("VIGIL_CONTROL_URL")+"/", 1)), 0o600))
 }
 
 // ask STATUS TOKEN PATH [BODY HEADER...]: a request to the control port, as curl would make

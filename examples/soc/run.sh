@@ -24,12 +24,13 @@ for name in gateway siem analyst transmitter; do
   hash=$(bin/pdp token new --out "$data/$name.token")
   config=${config//@$name@/${hash##* }}
 done
-config=${config//@keys@/http://127.0.0.1:7079/keys}
+config=${config//@idp@/http://127.0.0.1:7079}
+bin/pdp token new --out "$data/manage.token" >"$data/manage.hash"
 printf '%s\n' "$config" >"$data/vigil.yaml"
 
 # In groups of their own, so that Ctrl-C comes to this script alone, which ends them.
 set -m
-bin/idp keys --dir "$data/idp" >"$data/idp.log" 2>&1 &
+bin/idp serve --dir "$data/idp" --manage-token-file "$data/manage.token" >"$data/idp.log" 2>&1 &
 pids+=($!)
 bin/pdp serve --config "$data/vigil.yaml" --seed examples/invoice/registrations.json \
   --logging-level warn --address-file "$data/addresses.json" >"$data/pdp.log" 2>&1 &
@@ -71,6 +72,10 @@ in $data/pdp.log. examples/soc/README.md tells the story. In another shell:
 
   # The identity provider ends the session, by a signed event of CAEP. Ask again: revoked.
   bin/idp say --dir \$T/idp --token-file \$T/transmitter.token session-revoked session:s-1 'reason_admin=impossible travel'
+
+  # The stream is made at the identity provider, and verified end to end.
+  bin/pdp stream create idp --config \$T/vigil.yaml
+  bin/pdp stream verify idp --config \$T/vigil.yaml --wait http://127.0.0.1:7071 --wait-token-file \$T/analyst.token
 
 Ctrl-C ends everything.
 EOF
