@@ -34,6 +34,9 @@ const (
 	MaxVerifyEvery = 7 * 24 * time.Hour
 )
 
+// firstVerify is how long the first may be put off, so that replicas part.
+const firstVerify = 10 * time.Second
+
 // Verifier asks for a verification of a stream again and again (SSF 1.0 section 8.1.4), so
 // that a stream which has gone silent is told from one that has nothing to say, and keeps
 // what the transmitter says of its status. What it asks for comes to the receiver, or to
@@ -81,10 +84,10 @@ func (v *Verifier) Status() VerifierStatus {
 	return v.mu.status
 }
 
-// Run asks until ctx ends, and returns its error. The first time is within a minute, and
+// Run asks until ctx ends, and returns its error. The first time is within 10 s, and
 // what follows is put off by up to a tenth, so that replicas part. One Run at a time.
 func (v *Verifier) Run(ctx context.Context) error {
-	sleep(ctx, rand.N(time.Minute))
+	sleep(ctx, rand.N(firstVerify))
 	for ctx.Err() == nil {
 		least, err := v.ask(ctx)
 		if ctx.Err() != nil {
