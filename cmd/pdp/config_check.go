@@ -97,6 +97,11 @@ func (c *config) checkPort(all *problems, name string, p *portConfig) {
 
 // checkCertNames refuses certificate names that no port could ever verify.
 func (c *config) checkCertNames(all *problems) {
+	for i := range c.Issuers {
+		if len(c.Issuers[i].PushCerts) > 0 && c.Control.TLS.ClientCA == "" {
+			all.add(c.Issuers[i].where, "issuer %q has push.cert_names, but the control port has no tls.client_ca to verify them by", c.Issuers[i].SSF.Name)
+		}
+	}
 	if c.Decision.TLS.ClientCA != "" || c.Control.TLS.ClientCA != "" {
 		return
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"vigil/authz"
+	"vigil/server/credential"
 	"vigil/signals/ssf"
 )
 
@@ -17,9 +20,11 @@ type issuerConfig struct {
 	SSF      ssf.Config // but for its clock
 	KeysFile string     // a JWK set, where Keys.URI is ""
 	Push     *ssf.PushConfig
-	Poll     *pollConfig
-	Stream   *streamConfig // how its stream is managed; nil where that is not our affair
-	where    string
+	// PushCerts are the names in certificates that may push; see credential.Names.
+	PushCerts []string
+	Poll      *pollConfig
+	Stream    *streamConfig // how its stream is managed; nil where that is not our affair
+	where     string
 }
 
 // pollConfig is a stream that is polled.
@@ -32,7 +37,7 @@ var (
 	issuerKeys = []string{"name", "issuer", "audience", "algorithms", "keys", "interop", "legacy", "max_events", "tenants", "may",
 		"subjects", "subject_issuers", "simple", "critical", "scores", "table", "push", "poll", "stream"}
 	keysKeys  = []string{"uri", "file", "refresh", "survive"}
-	pushKeys  = []string{"token_sha256", "anonymous"}
+	pushKeys  = []string{"token_sha256", "cert_names", "anonymous"}
 	pollKeys  = append([]string{"endpoint"}, credentialKeys...)
 	tableKeys = []string{"event", "when", "about", "say"}
 )
@@ -86,7 +91,9 @@ func (r *yamlReader) checkIssuer(n *yaml.Node, c issuerConfig) {
 	}
 	receiver := ssf.NewReceiver(i, nil, nil)
 	if c.Push != nil {
-		if _, err := ssf.NewPush(receiver, *c.Push); err != nil {
+		push := *c.Push
+		push.Certified = c.certified(trial.Now)
+		if _, err := ssf.NewPush(receiver, push); err != nil {
 			r.bad(n, "issuer %q: %v", c.SSF.Name, err)
 		}
 	}
@@ -97,6 +104,27 @@ func (r *yamlReader) checkIssuer(n *yaml.Node, c issuerConfig) {
 	}
 	if c.Stream != nil {
 		r.checkStream(member(n, "stream"), &c, receiver)
+	}
+}
+
+// certified says which connections are the transmitter's by their certificate; nil where
+// none can be.
+func (c *issuerConfig) certified(now func() authz.Instant) func(*tls.ConnectionState) bool {
+	if len(c.PushCerts) == 0 {
+		return nil
+	}
+	return func(conn *tls.ConnectionState) bool {
+		// Verified chains are there only where the control port had the certificate checked.
+		if conn == nil || len(conn.VerifiedChains) == 0 || len(conn.PeerCertificates) == 0 ||
+			!credential.InForce(conn.VerifiedChains[0], now().Time()) {
+			return false
+		}
+		for name := range credential.Names(conn.PeerCertificates[0]) {
+			if slices.Contains(c.PushCerts, name) {
+				return true
+			}
+		}
+		return false
 	}
 }
 
@@ -150,7 +178,7 @@ func (r *yamlReader) issuer(n *yaml.Node) issuerConfig {
 		case "table":
 			s.Table = r.table(value)
 		case "push":
-			c.Push = r.push(value)
+			c.Push = r.push(value, &c.PushCerts)
 		case "poll":
 			c.Poll = r.poll(value)
 		case "stream":
@@ -191,12 +219,16 @@ func (r *yamlReader) issuerKeys(n *yaml.Node, c *issuerConfig) {
 	}
 }
 
-func (r *yamlReader) push(n *yaml.Node) *ssf.PushConfig {
+func (r *yamlReader) push(n *yaml.Node, certs *[]string) *ssf.PushConfig {
 	p := &ssf.PushConfig{}
 	for key, value := range r.pairs(n, "push") {
 		switch key.Value {
 		case "token_sha256":
 			p.Tokens = r.tokenHashes(value)
+		case "cert_names":
+			if *certs, _ = r.words(value); len(*certs) == 0 || slices.Contains(*certs, "") {
+				r.bad(value, "push.cert_names: want DNS names or URIs that stand in the transmitter's certificate")
+			}
 		case "anonymous":
 			r.truth(value, &p.Anonymous)
 		default:

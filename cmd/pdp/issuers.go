@@ -49,7 +49,9 @@ func (n *node) receiveEvents(ctx context.Context) error {
 			receivers[i].SetStream(c.Stream.ID)
 		}
 		if c.Push != nil {
-			if events.Endpoints[cfg.Name], err = ssf.NewPush(receivers[i], *c.Push); err != nil {
+			push := *c.Push
+			push.Certified = c.certified(n.now)
+			if events.Endpoints[cfg.Name], err = ssf.NewPush(receivers[i], push); err != nil {
 				return fault(err)
 			}
 		}

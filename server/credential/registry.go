@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -127,7 +128,7 @@ func (r *Registry) ByCertificate(cert *x509.Certificate) *Client {
 		return nil
 	}
 	var found *Client
-	for _, name := range cert.DNSNames {
+	for name := range Names(cert) {
 		if c := r.byName[name]; c != nil {
 			if found != nil && found != c {
 				return nil
@@ -135,15 +136,24 @@ func (r *Registry) ByCertificate(cert *x509.Certificate) *Client {
 			found = c
 		}
 	}
-	for _, uri := range cert.URIs {
-		if c := r.byName[uri.String()]; c != nil {
-			if found != nil && found != c {
-				return nil
+	return found
+}
+
+// Names are those that a certificate can be known by: its subject alternative names that
+// are DNS names or URIs.
+func Names(cert *x509.Certificate) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, name := range cert.DNSNames {
+			if !yield(name) {
+				return
 			}
-			found = c
+		}
+		for _, uri := range cert.URIs {
+			if !yield(uri.String()) {
+				return
+			}
 		}
 	}
-	return found
 }
 
 // InForce reports whether every certificate of a verified chain is valid at an instant: a

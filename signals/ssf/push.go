@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
 	"errors"
 	"io"
 	"mime"
@@ -22,9 +23,13 @@ type PushConfig struct {
 	// Tokens are the SHA-256 of the bearer tokens that the transmitter may send (RFC 6750):
 	// two while one is being replaced. At most 16.
 	Tokens [][sha256.Size]byte
+	// Certified reports whether a connection shows a certificate of the transmitter, which
+	// needs no token then; nil where none counts. It is called with what TLS has verified,
+	// nil without TLS, for each push.
+	Certified func(*tls.ConnectionState) bool
 	// Anonymous takes SETs from whoever sends them, on the strength of their signatures
 	// alone. Whoever has seen a SET can send it again, which changes nothing; and anybody
-	// can make us verify, which costs. It is refused together with Tokens.
+	// can make us verify, which costs. It is refused together with Tokens and Certified.
 	Anonymous bool
 	// MaxBody bounds a request in bytes; 0 for MaxSET.
 	MaxBody int64
@@ -46,13 +51,13 @@ type Push struct {
 	places   chan struct{} // one for each request whose SET is being taken
 }
 
-// NewPush makes an endpoint. Tokens are required unless Anonymous says otherwise.
+// NewPush makes an endpoint. Tokens or Certified are required unless Anonymous says otherwise.
 func NewPush(receiver *Receiver, cfg PushConfig) (*Push, error) {
 	switch {
-	case len(cfg.Tokens) == 0 && !cfg.Anonymous:
-		return nil, errors.New("push: a token is needed that the transmitter sends, or the word that there is none")
-	case len(cfg.Tokens) > 0 && cfg.Anonymous:
-		return nil, errors.New("push: there are tokens, and anybody may push without one")
+	case len(cfg.Tokens) == 0 && cfg.Certified == nil && !cfg.Anonymous:
+		return nil, errors.New("push: a token is needed that the transmitter sends, or a certificate that it shows, or the word that there is neither")
+	case (len(cfg.Tokens) > 0 || cfg.Certified != nil) && cfg.Anonymous:
+		return nil, errors.New("push: there are tokens or certificates, and anybody may push without one")
 	case len(cfg.Tokens) > 16:
 		return nil, errors.New("push: more than 16 tokens")
 	case cfg.MaxBody < 0 || cfg.BodyTime < 0 || cfg.TakeTime < 0 || cfg.MaxAtOnce < 0:
@@ -81,8 +86,8 @@ func (p *Push) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusMethodNotAllowed, "a SET is pushed with POST")
 		return
 	}
-	if !p.authentic(r.Header) {
-		e := refuse(AuthenticationFailed, "the Authorization header names no transmitter that may push here")
+	if !p.authentic(r.Header) && (p.cfg.Certified == nil || !p.cfg.Certified(r.TLS)) {
+		e := refuse(AuthenticationFailed, "neither the Authorization header nor a certificate is that of a transmitter that may push here")
 		p.receiver.refused("", e)
 		answer(w, e)
 		return
