@@ -14,6 +14,10 @@
 // of RFC 8935 that names why; a subject that no template fits, an event that no row of
 // the table knows, and an entity that nobody has heard of are counted and shown.
 //
+// A Transmitter manages streams as a receiver does, and a Verifier asks for verifications
+// of one on a schedule. Their states prove by themselves that one of us asked, so that
+// replicas share a secret and no memory.
+//
 // It is the only importer of a JOSE library, and keeps keys and encryption of tokens to
 // what a receiver needs: public keys, signatures, no decryption.
 package ssf
