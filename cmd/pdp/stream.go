@@ -150,8 +150,17 @@ func ofTransmitter(err error, changes bool) error {
 		return nil
 	}
 	f := &failure{code: exitInput, err: errors.New(printable(err.Error()))}
-	var status *ssf.StatusError
+	var (
+		status *ssf.StatusError
+		answer *ssf.AnswerError
+	)
 	switch {
+	case errors.Is(err, ssf.ErrNoEndpoint):
+		f.hint = "`pdp stream discover` shows what it has."
+	case errors.As(err, &answer):
+		if changes {
+			f.unknown, f.hint = true, mayBeDone+" `pdp stream list` says what there is."
+		}
 	case errors.Is(err, ssf.ErrPending):
 		f.code, f.hint = exitNoEffect, "It was accepted; `pdp stream status` and `show` say when it is done."
 	case !errors.As(err, &status):
@@ -163,6 +172,8 @@ func ofTransmitter(err error, changes bool) error {
 		f.hint = "The transmitter does not know the credential of `stream`, or it is over."
 	case status.Status == http.StatusForbidden:
 		f.hint = "The credential of `stream` may not do this: the scopes are ssf.read to look and ssf.manage to change."
+	case status.Status == http.StatusNotFound:
+		f.hint = "`pdp stream list` shows what there is."
 	case status.Status == http.StatusConflict:
 		f.hint = "There is a stream already. `pdp stream update` brings it to what the configuration says."
 	case status.Status == http.StatusTooManyRequests:

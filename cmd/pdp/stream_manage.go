@@ -48,7 +48,14 @@ func (c *streamListCmd) Run(ctx context.Context, a *app) error {
 		return ofTransmitter(err, false)
 	}
 	if c.json() {
-		return a.printJSON(all)
+		shown := make([]listedStream, len(all))
+		for i := range all {
+			shown[i].Stream = all[i].Stream
+			if all[i].Problem != nil {
+				shown[i].Problem = all[i].Problem.Error()
+			}
+		}
+		return a.printJSON(shown)
 	}
 	rows := [][]string{{"STREAM", "DELIVERY", "AUDIENCE", "EVENTS", "DESCRIPTION"}}
 	for i := range all {
@@ -66,6 +73,12 @@ func (c *streamListCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	return nil
+}
+
+// listedStream is a stream of a list, for machines.
+type listedStream struct {
+	ssf.Stream
+	Problem string `json:"problem,omitzero"` // why it is none for this receiver
 }
 
 type streamShowCmd struct{ streamFlags }
@@ -93,6 +106,9 @@ func (m *managed) wanted() (ssf.Stream, error) {
 		return s, badInput("%s: no event says anything that the issuer may say: see `may`, or name them in stream.events", m.issuer.where)
 	}
 	if c.PushEndpoint == "" {
+		if m.issuer.Push != nil && m.issuer.Poll == nil {
+			return s, badInput("%s: its events are pushed, and stream.push_endpoint does not say where to: a stream without it would be polled", m.issuer.where)
+		}
 		return s, nil
 	}
 	header, err := m.issuer.authorization()
@@ -124,7 +140,10 @@ func (a *app) settled(f *streamFlags, m *managed, s *ssf.Stream) error {
 	return nil
 }
 
-type streamCreateCmd struct{ streamFlags }
+type streamCreateCmd struct {
+	Another bool `help:"Make one though there is one already."`
+	streamFlags
+}
 
 func (c *streamCreateCmd) Run(ctx context.Context, a *app) error {
 	if c.Stream != "" {
@@ -140,12 +159,24 @@ func (c *streamCreateCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if !c.Another { // as after a first try whose outcome is unknown
+		switch s, err := m.Find(ctx, ""); {
+		case err == nil:
+			return &failure{code: exitInput, err: errors.New(printable("there is a stream already: " + s.ID)), hint: updateHint}
+		case errors.Is(err, ssf.ErrSeveralStreams):
+			return &failure{code: exitInput, err: err, hint: updateHint}
+		case !errors.Is(err, ssf.ErrNoStream):
+			return ofTransmitter(err, false)
+		}
+	}
 	s, err := m.Create(ctx, want)
 	if err != nil {
 		return ofTransmitter(err, true)
 	}
 	return a.settled(&c.streamFlags, m, s)
 }
+
+const updateHint = "`pdp stream update` brings it to what the configuration says; --another makes one more."
 
 type streamUpdateCmd struct {
 	Replace bool `help:"State the whole stream (PUT) and not what may have changed (PATCH): the same here, for transmitters that know one of them."`

@@ -34,6 +34,7 @@ type transmitterServer struct {
 	fail    map[string]int // by "METHOD path"
 	pushTo  string         // in the place of the stream's endpoint; "" for that
 	lost    bool           // verifications are not pushed
+	spoil   string         // stands for the issuer of a stream that is made
 }
 
 const (
@@ -110,6 +111,9 @@ func (s *transmitterServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q["events_delivered"] = q["events_requested"].([]any)[:1]
 		if d := q["delivery"].(map[string]any); d["method"] == ssf.MethodPoll {
 			d["endpoint_url"] = s.url + "/poll"
+		}
+		if s.spoil != "" {
+			q["iss"] = s.spoil
 		}
 		s.streams = append(s.streams, q)
 		reply(http.StatusCreated, q)
@@ -252,6 +256,16 @@ func TestAStreamIsManagedFromTheCommandLine(t *testing.T) {
 	})
 	want(exitOK, "requested, and not delivered", "show")
 	want(exitOK, "push", "list")
+	s.change(func() {
+		s.streams = append(s.streams, map[string]any{"stream_id": "hers", "iss": "https://idp.example.com/", "aud": "her"})
+	})
+	want(exitOK, "hers: list streams: the stream is for \"her\"", "list")
+	var listed []listedStream
+	must(t, json.Unmarshal([]byte(want(exitOK, "", "list", "-o", "json")), &listed))
+	if len(listed) != 2 || listed[0].ID != "st-1" || listed[0].Problem != "" || !strings.Contains(listed[1].Problem, "not this receiver") {
+		t.Errorf("%+v", listed)
+	}
+	s.change(func() { s.streams = s.streams[:1] })
 	want(exitOK, "push to https://pdp.example.com/v1/events/idp", "update")
 	sent(`PATCH /stream {"stream_id":"st-1","events_requested":[`)
 	want(exitOK, "st-1", "update", "--replace")
@@ -283,7 +297,14 @@ func TestAStreamIsManagedFromTheCommandLine(t *testing.T) {
 
 	// One that is polled has its endpoint from the transmitter.
 	config = s.configured("      push_endpoint: https://pdp.example.com/v1/events/idp\n      push_token_file: push.token\n", "")
+	want(exitInput, "stream.push_endpoint does not say where to", "create")
+	config = s.configured("      push_endpoint: https://pdp.example.com/v1/events/idp\n      push_token_file: push.token\n", "",
+		"    push: {", "    poll: {endpoint: \"https://idp.example.com/poll\"}\n    # push: {")
 	want(exitOK, fmt.Sprintf("Set poll.endpoint of this issuer to %q", s.url+"/poll"), "create")
+	// A second is made only for who says so.
+	want(exitInput, "there is a stream already: st-1", "create")
+	want(exitOK, "st-1", "create", "--another")
+	s.change(func() { s.streams = s.streams[:1] })
 	// Two are told apart by their ids.
 	s.change(func() {
 		other := map[string]any{}
@@ -345,8 +366,9 @@ func TestWhatATransmitterRefusesIsSaidWithWhatToDo(t *testing.T) {
 		{s.configured("push_token_file: push.token", "push_token_file: other.token"), "its hash is not in push.token_sha256", exitInput, []string{"create"}},
 		{s.configured("verification_secret_file: verify.secret", "verification_secret_file: short.secret"), "fewer than 16 bytes", exitInput, []string{"verify"}},
 		{s.configured(s.url, "http://127.0.0.1:1"), "127.0.0.1:1", exitUnreachable, []string{"list"}},
-		{s.configured("may: {types: [revoke]", "may: {types: [decommission]"), "account-purged", exitOK, []string{"create"}},
+		{s.configured("may: {types: [revoke]", "may: {types: [decommission]"), "account-purged", exitOK, []string{"create", "--another"}},
 		{s.configured("may: {types: [revoke]", "may: {types: [register]"), "no event says anything", exitInput, []string{"create"}},
+		{s.configured("issuer: https://idp.example.com/", "issuer: https://other.example.com/"), "those of \"https://idp.example.com/\"", exitInput, []string{"list"}},
 		{config, "--stream: a new stream", exitInput, []string{"create", "--stream", "x"}},
 		{config, "--wait-timeout", exitInput, []string{"verify", "--wait-timeout", "soon"}},
 		{config, "--wait: ", exitInput, []string{"verify", "--wait", "nowhere"}},
@@ -354,6 +376,11 @@ func TestWhatATransmitterRefusesIsSaidWithWhatToDo(t *testing.T) {
 		if code, out, said := s.run(c.config, c.args...); code != c.code || !strings.Contains(out+said, c.says) {
 			t.Errorf("%v: exit %d, want %d and %q\n%s%s", c.args, code, c.code, c.says, out, said)
 		}
+	}
+	// What was made and cannot be believed is said to be there, perhaps.
+	s.change(func() { s.streams, s.spoil = nil, "https://evil.example.com/" })
+	if code, _, said := s.run(config, "create"); code != exitInput || !strings.Contains(said, "evil.example.com") || !strings.Contains(said, mayBeDone) {
+		t.Errorf("another issuer: exit %d\n%s", code, said)
 	}
 	if code, _, said := run(t, "stream", "list", "ipd", "--config", config); code != exitInput || !strings.Contains(said, `did you mean "idp"?`) {
 		t.Errorf("exit %d, %s", code, said)

@@ -75,10 +75,10 @@ func Discover(ctx context.Context, web *Web, issuer, document string) (*Metadata
 	}
 	m := &Metadata{}
 	if err := json.Unmarshal(body, m); err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
+		return nil, doubtful("discovery: %v", err)
 	}
 	if m.Issuer != issuer {
-		return nil, fmt.Errorf("discovery: the metadata are those of %q, not of %q", clip(m.Issuer), clip(issuer))
+		return nil, doubtful("discovery: the metadata are those of %q, not of %q", clip(m.Issuer), clip(issuer))
 	}
 	for name, endpoint := range map[string]string{
 		"jwks_uri": m.JWKSURI, "configuration_endpoint": m.Configuration, "status_endpoint": m.Status,
@@ -88,7 +88,7 @@ func Discover(ctx context.Context, web *Web, issuer, document string) (*Metadata
 			continue
 		}
 		if err := web.CheckURL(endpoint); err != nil {
-			return nil, fmt.Errorf("discovery: %s: %w", name, err)
+			return nil, doubtful("discovery: %s: %v", name, err)
 		}
 	}
 	return m, nil

@@ -79,7 +79,7 @@ func NewTransmitter(web *Web, meta *Metadata, receiver *Receiver) (*Transmitter,
 // call asks an endpoint and reads its answer into out, unless that is nil.
 func (t *Transmitter) call(ctx context.Context, what, method, endpoint string, in, out any, want ...int) error {
 	if endpoint == "" {
-		return fmt.Errorf("%s: the transmitter has no such endpoint", what)
+		return fmt.Errorf("%s: %w", what, ErrNoEndpoint)
 	}
 	a := ask{method: method, url: endpoint, authorized: true, most: maxMetadata, want: want}
 	if in != nil {
@@ -102,9 +102,23 @@ func (t *Transmitter) call(ctx context.Context, what, method, endpoint string, i
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s: the answer: %w", what, err)
+		return doubtful("%s: the answer: %v", what, err)
 	}
 	return nil
+}
+
+// ErrNoEndpoint: the transmitter's metadata do not name an endpoint for that. Nothing was
+// asked.
+var ErrNoEndpoint = errors.New("the transmitter has no such endpoint")
+
+// AnswerError is an answer that came and cannot be read or believed. What was asked for may
+// have been done.
+type AnswerError struct{ detail string }
+
+func (e *AnswerError) Error() string { return e.detail }
+
+func doubtful(format string, args ...any) *AnswerError {
+	return &AnswerError{fmt.Sprintf(format, args...)}
 }
 
 // ErrPending: the transmitter took the request and has not done it yet. Asking again later
@@ -131,16 +145,16 @@ func (t *Transmitter) sound(what string, s *Stream) error {
 	}
 	switch {
 	case s.ID == "":
-		return fmt.Errorf("%s: the stream has no id", what)
+		return doubtful("%s: the stream has no id", what)
 	case s.Issuer != t.meta.Issuer:
-		return fmt.Errorf("%s: the stream is of %q, not of %q", what, clip(s.Issuer), clip(t.meta.Issuer))
+		return doubtful("%s: the stream is of %q, not of %q", what, clip(s.Issuer), clip(t.meta.Issuer))
 	case !slices.ContainsFunc(s.Audience, func(a string) bool { return slices.Contains(t.receiver.issuer.cfg.Audience, a) }):
-		return fmt.Errorf("%s: the stream is for %q, which is not this receiver", what, clip(strings.Join(s.Audience, " ")))
+		return doubtful("%s: the stream is for %q, which is not this receiver", what, clip(strings.Join(s.Audience, " ")))
 	case s.Delivery == nil || s.Delivery.Method != MethodPush && s.Delivery.Method != MethodPoll:
-		return fmt.Errorf("%s: the stream has no delivery that is known", what)
+		return doubtful("%s: the stream has no delivery that is known", what)
 	case s.Delivery.Method == MethodPoll:
 		if err := t.web.CheckURL(s.Delivery.Endpoint); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return doubtful("%s: %v", what, err)
 		}
 	}
 	return nil
@@ -270,9 +284,9 @@ func (t *Transmitter) note(what, id string, s streamStatus, err error) (StreamSt
 	case err != nil:
 		return StreamStatus{}, err
 	case s.ID != id:
-		return StreamStatus{}, fmt.Errorf("%s: the answer is about another stream", what)
+		return StreamStatus{}, doubtful("%s: the answer is about another stream", what)
 	case s.Status != "enabled" && s.Status != "paused" && s.Status != "disabled":
-		return StreamStatus{}, fmt.Errorf("%s: the status %q is not known", what, clip(s.Status))
+		return StreamStatus{}, doubtful("%s: the status %q is not known", what, clip(s.Status))
 	}
 	status := StreamStatus{Status: s.Status, Reason: printable(s.Reason), At: t.receiver.now()}
 	t.receiver.noteStatus(status)
