@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,7 +35,13 @@ func (c *streamVerifyCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		if err := m.Transmitter.Verify(ctx, s.ID); err != nil {
-			return ofTransmitter(err, true)
+			seen.close()
+			err = ofTransmitter(err, true)
+			var f *failure
+			if errors.As(err, &f) && f.hint == "" {
+				f.hint = fmt.Sprintf("Is it enabled? pdp stream status %s", c.Issuer)
+			}
+			return err
 		}
 		if len(c.Wait) == 0 {
 			return a.streamDone(c.json(), s.ID, "a verification was asked for; GET /v1/events of the replica that it comes to says so")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -140,9 +141,9 @@ func (m *manager) take(w http.ResponseWriter, into *stream, s *stream) bool {
 		return false
 	}
 	into.Requested, into.Delivery, into.Description = s.Requested, s.Delivery, s.Description
-	into.Delivered = nil
+	into.Delivered = []string{}
 	for _, uri := range s.Requested {
-		if strings.HasPrefix(uri, caep) || strings.HasPrefix(uri, risc) {
+		if slices.Contains(into.Supported, uri) {
 			into.Delivered = append(into.Delivered, uri)
 		}
 	}
@@ -162,6 +163,10 @@ func (m *manager) create(w http.ResponseWriter, r *http.Request) {
 	for name := range isCAEP {
 		made.Supported = append(made.Supported, caep+name)
 	}
+	for _, name := range []string{"account-disabled", "account-enabled", "account-purged", "credential-compromise", "identifier-changed"} {
+		made.Supported = append(made.Supported, risc+name)
+	}
+	slices.Sort(made.Supported)
 	if m.take(w, made, &s) {
 		m.stream, m.status, m.reason = made, "enabled", ""
 		reply(w, http.StatusCreated, made)
