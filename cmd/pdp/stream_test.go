@@ -453,3 +453,35 @@ func TestAVerificationIsSeenAtWhicheverReplicaItComesTo(t *testing.T) {
 		t.Errorf("with a token that nobody knows: exit %d\n%s", code, said)
 	}
 }
+
+// TestAReplicaThatFailsForAMomentIsAskedAgain: and what came meanwhile is seen.
+func TestAReplicaThatFailsForAMomentIsAskedAgain(t *testing.T) {
+	answers := make(chan string, 8)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		verified := <-answers
+		if verified == "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(w, `{"issuers":[{"name":"idp","issuer":"i","missed":[],"verified":%q}]}`, verified)
+	}))
+	defer server.Close()
+	watch := func(sequence ...string) (*cameTo, error) {
+		t.Helper()
+		for _, answer := range sequence {
+			answers <- answer
+		}
+		calls, err := (&app{}).replicas(&connection{Timeout: "10s"}, &waitFlags{WaitAll: []string{server.URL}, WaitTimeout: "10s"})
+		must(t, err)
+		w, err := calls.watch(t.Context(), "idp")
+		must(t, err)
+		return w.wait(t.Context(), patience)
+	}
+	if came, err := watch("1", "", "2"); err != nil || came.Verified != "2" {
+		t.Errorf("%+v, %v", came, err)
+	}
+	// One that could not be asked at first counts from when it could.
+	if came, err := watch("", "2", "2", "3"); err != nil || came.Verified != "3" {
+		t.Errorf("%+v, %v", came, err)
+	}
+}

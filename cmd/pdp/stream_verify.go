@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ func (c *streamVerifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return renamed(err, "--wait-all", "--wait")
 	}
+	waiting := ctx // which has a bound of its own
 	return c.with(ctx, a, func(ctx context.Context, m *managed, s *ssf.Stream) error {
 		seen, err := calls.watch(ctx, c.Issuer)
 		if err != nil {
@@ -46,7 +48,7 @@ func (c *streamVerifyCmd) Run(ctx context.Context, a *app) error {
 		if len(c.Wait) == 0 {
 			return a.streamDone(c.json(), s.ID, "a verification was asked for; GET /v1/events of the replica that it comes to says so")
 		}
-		came, err := seen.wait(ctx, calls.timeout)
+		came, err := seen.wait(waiting, calls.timeout)
 		if err != nil {
 			return err
 		}
@@ -62,8 +64,9 @@ func (c *streamVerifyCmd) Run(ctx context.Context, a *app) error {
 type watching struct {
 	issuer   string
 	replicas []*client
-	before   []string // "" where it could not be asked
-	last     []error
+	before   []string // of those that are known; "" for never
+	known    []bool
+	last     []error // of the last question to each
 }
 
 // watch asks all replicas when they were verified last. What is new after is what was asked
@@ -83,10 +86,10 @@ func (r *replicaCalls) watch(ctx context.Context, issuer string) (*watching, err
 			w.replicas = append(w.replicas, at)
 		}
 	}
-	w.before, w.last = make([]string, len(w.replicas)), make([]error, len(w.replicas))
+	w.before, w.known, w.last = make([]string, len(w.replicas)), make([]bool, len(w.replicas)), make([]error, len(w.replicas))
 	var all sync.WaitGroup
 	for i := range w.replicas {
-		all.Go(func() { w.before[i], w.last[i] = w.verified(ctx, i) })
+		all.Go(func() { _ = w.look(ctx, i) })
 	}
 	all.Wait()
 	for _, err := range w.last {
@@ -103,6 +106,21 @@ func (w *watching) close() {
 	for _, cl := range w.replicas {
 		cl.http.CloseIdleConnections()
 	}
+}
+
+// look asks a replica, and gives when it was verified if that is later than it was known to
+// be; "" if not. One that could not be asked before counts from now on.
+func (w *watching) look(ctx context.Context, i int) (later string) {
+	at, err := w.verified(ctx, i)
+	w.last[i] = err
+	switch {
+	case err != nil:
+		return ""
+	case w.known[i] && at != w.before[i]:
+		return at
+	}
+	w.before[i], w.known[i] = at, true
+	return ""
 }
 
 // verified is when the issuer's stream was verified last at a replica; "" for never.
@@ -137,16 +155,9 @@ func (w *watching) wait(ctx context.Context, most time.Duration) (*cameTo, error
 	for i, cl := range w.replicas {
 		all.Go(func() {
 			for pause := askAgainFirst; ctx.Err() == nil; pause = min(2*pause, askAgainLast) {
-				at, err := w.verified(ctx, i)
-				if err == nil && at != w.before[i] && w.last[i] == nil {
+				if at := w.look(ctx, i); at != "" {
 					came <- &cameTo{cl.shown, at, time.Since(begun).Seconds()}
 					return
-				}
-				if ctx.Err() == nil {
-					if w.last[i] != nil && err == nil { // it could not be asked before: from now on
-						w.before[i] = at
-					}
-					w.last[i] = err
 				}
 				select {
 				case <-ctx.Done():
@@ -162,6 +173,11 @@ func (w *watching) wait(ctx context.Context, most time.Duration) (*cameTo, error
 	}
 	cancel()
 	all.Wait()
+	select { // one that came as the time ended
+	case last := <-came:
+		found = cmp.Or(found, last)
+	default:
+	}
 	if found != nil {
 		return found, nil
 	}
