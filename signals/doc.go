@@ -57,7 +57,8 @@
 // after the newest that the line says there when it is accepted, so it overrules what
 // is known and nothing that source says later. What the line dates more than 5 s after
 // the signal itself is not known: so one that is sent again, long after, overrules
-// nothing anew. A lift names another source in lifts.
+// nothing anew. Several in one batch are dated in the order of their times. A lift names
+// another source in lifts.
 //
 // A number without a fraction is an integer however it is written: 50, 50.0, 5e1. A
 // member that is null is an error: leave it out.

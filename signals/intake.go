@@ -172,7 +172,7 @@ func (in *Intake) prepare(sender Sender, batch *Batch) ([]Record, error) {
 		}
 		e := in.admit(s, now)
 		if e == nil && s.Line != "" {
-			e = in.date(rec, s)
+			e = in.date(rec, batch.Signals, i)
 		}
 		if e != nil {
 			e.Pointer = batch.Pointer(i, e.Pointer)
@@ -225,8 +225,11 @@ func ahead(t, now authz.Instant) time.Duration {
 // that the line says on its facet, so that it overrules what is there and nothing that
 // comes later. What the line dates after the signal itself, and more than MaxAhead after,
 // its sender had not seen. A signal that was there before keeps the date it had, though
-// the line may have made it redundant: sent again it overrules nothing anew.
-func (in *Intake) date(rec *Record, s *Signal) *DecodeError {
+// the line may have made it redundant: sent again it overrules nothing anew. Of several
+// in one batch, those of a later time are dated later: which of them speaks must not
+// depend on which says the worse.
+func (in *Intake) date(rec *Record, batch []Signal, i int) *DecodeError {
+	s := &batch[i]
 	if len(s.Entities) > 1 {
 		return &DecodeError{Code: CodeBadValue, Pointer: "/entities",
 			Detail: "a signal in another source's line is about one entity"}
@@ -257,12 +260,27 @@ func (in *Intake) date(rec *Record, s *Signal) *DecodeError {
 	case newest == 0:
 		return &DecodeError{Code: CodeBadValue, Pointer: "/source",
 			Detail: fmt.Sprintf("%s has said nothing about %s that a %s could overrule", clip(s.Line), clip(s.Entities[0].String()), s.Type)}
-	case s.Expires <= newest+1:
+	}
+	dated := newest + 1
+	for j := range batch {
+		if batch[j].precedes(s) {
+			dated++
+		}
+	}
+	if s.Expires <= dated {
 		return &DecodeError{Code: CodeBadValue, Pointer: "/expires",
 			Detail: fmt.Sprintf("is before what it would overrule, which is of %s", newest)}
 	}
-	rec.Dated = newest + 1
+	rec.Dated = dated
 	return nil
+}
+
+// precedes reports whether other speaks on the same matter in the same line about the same
+// entity, and s is of the earlier time. s or other speaks in another source's line, so it
+// is about one entity.
+func (s *Signal) precedes(other *Signal) bool {
+	return s.Line == other.Line && s.Time < other.Time && s.Tenant == other.Tenant &&
+		s.Type.facet() == other.Type.facet() && s.Entities[0] == other.Entities[0]
 }
 
 // commit makes the records durable, in the log or else in the spool, and waits until they

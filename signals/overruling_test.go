@@ -2,6 +2,9 @@ package signals
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,5 +67,33 @@ func TestOneOverrulingHasOneDate(t *testing.T) {
 	}
 	if r.release(key); r.dated("client:boss", "R") != 0 {
 		t.Error("one that was never written keeps its date")
+	}
+}
+
+// Several words in another source's line count in the order of their own times, wherever
+// they stand in a batch, and whichever says the worse.
+func TestOverrulingsOfOneBatchAreDatedInTheOrderOfTheirTimes(t *testing.T) {
+	risk := func(id string, score, minutes int, at authz.Instant) string {
+		return fmt.Sprintf(`{"v":1,"id":%q,"type":"risk","source":"client:edr","risk":%d,"entities":["agent:a"],%s,"expires":%q}`,
+			id, score, when(at), start.Add(time.Duration(minutes)*time.Minute))
+	}
+	for _, newerFirst := range []bool{false, true} {
+		w := newWorld(t, worldOptions{})
+		w.push(t, as("edr"), `{"v":1,"id":"E-1","type":"risk","risk":90,"entities":["agent:a"],`+when(start)+`}`)
+		w.clock.advance(time.Second)
+		batch := []string{risk("B-1", 50, 20, start.Add(time.Millisecond)), risk("B-2", 20, 10, start.Add(2*time.Millisecond))}
+		if newerFirst {
+			slices.Reverse(batch)
+		}
+		w.push(t, boss, "["+strings.Join(batch, ",")+"]")
+		w.push(t, boss, "["+strings.Join(batch, ",")+"]") // and sent again they keep their dates
+		for _, c := range []struct {
+			minute time.Duration
+			want   int
+		}{{1, 20}, {11, 50}, {21, 90}} {
+			if got := w.store.Get(authz.Ref{Kind: authz.KindAgent, ID: "a"}.In("default")).At(start.Add(c.minute * time.Minute)).Risk; got != c.want {
+				t.Errorf("newer first %v: after %d minutes the risk is %d, not %d", newerFirst, c.minute, got, c.want)
+			}
+		}
 	}
 }
