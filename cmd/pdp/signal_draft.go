@@ -20,13 +20,12 @@ type members map[string]any
 type draft struct {
 	kind     signals.Type
 	entities []string
-	lasts    string // --for
-	until    string // when it ends (RFC 3339), where lasts is empty; "" for never
-	// after is how much later than the time of the batch it is dated.
-	after   time.Duration
-	members members
-	forGood bool   // there is no way back, so that a mistake deserves a question
-	line    string // the source in whose line it speaks; "" for one's own
+	lasts    string    // --for
+	until    string    // when it ends (RFC 3339), where lasts is empty; "" for never
+	dated    time.Time // when it counts from; zero for the time of the command
+	members  members
+	forGood  bool   // there is no way back, so that a mistake deserves a question
+	line     string // the source in whose line it speaks; "" for one's own
 }
 
 // liftTarget names the signal that a lift kills.
@@ -44,9 +43,13 @@ func (d *draft) envelope(f *signalFlags, now time.Time, id string) (map[string]a
 			return nil, badInput("%s", err)
 		}
 	}
+	at := d.dated
+	if at.IsZero() {
+		at = now
+	}
 	body := map[string]any{
 		"v": signals.Version, "id": id, "type": d.kind, "entities": d.entities,
-		"time": now.Add(d.after).UTC().Format(time.RFC3339Nano),
+		"time": at.UTC().Format(time.RFC3339Nano),
 	}
 	optional := members{"actor": f.Actor, "reason": f.Reason, "ticket": f.Ticket, "tenant": f.Tenant, "source": d.line, "expires": d.until}
 	for _, set := range []members{optional, d.members} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,7 +12,11 @@ import (
 // opposites gives the signals that take back the facts of an entity for which back is
 // true, leaving the others as if those had never been said. facts are in order, oldest
 // first, as the control port lists them.
-func opposites(ref string, facts []control.Fact, back []bool) []draft {
+//
+// In a line these are dated just after the newest word that facts have of it: so they
+// count before it though its clock was ahead of ours, and what is said meanwhile, which
+// nobody has seen, counts before them.
+func opposites(ref string, facts []control.Fact, back []bool) ([]draft, error) {
 	var drafts []draft
 	var lines []line
 	for i := range facts {
@@ -29,9 +34,13 @@ func opposites(ref string, facts []control.Fact, back []bool) []draft {
 		}
 	}
 	for i := range lines {
-		drafts = append(drafts, lines[i].opposites(ref)...)
+		again, err := lines[i].opposites(ref)
+		if err != nil {
+			return nil, err
+		}
+		drafts = append(drafts, again...)
 	}
-	return drafts
+	return drafts, nil
 }
 
 // line is what one source says on one matter, where its newest word speaks. An older
@@ -67,10 +76,14 @@ func addToLine(lines []line, key line, fact *control.Fact, back bool) []line {
 // oldest of them is said again, until it would have ended, or that there is nothing; so it
 // lasts longer than what it replaces. What was said after it and stays is said again on
 // top of that, and comes first in the batch: at no moment is less in force than in the end.
-func (l *line) opposites(ref string) []draft {
+func (l *line) opposites(ref string) ([]draft, error) {
 	oldest := slices.Index(l.back, true)
 	if oldest < 0 {
-		return nil
+		return nil, nil
+	}
+	newest, err := time.Parse(time.RFC3339Nano, l.facts[len(l.facts)-1].Time)
+	if err != nil {
+		return nil, fmt.Errorf("the time of what %s says about %s: %w", l.source, ref, err)
 	}
 	base := draft{kind: signals.TypeRelease, entities: []string{ref}, line: l.source}
 	if l.of == "risk" {
@@ -82,6 +95,7 @@ func (l *line) opposites(ref string) []draft {
 		base = restatement(ref, l.facts[oldest-1])
 		none = neutral(l.facts[oldest-1])
 	}
+	base.dated = newest.Add(1)
 	drafts := []draft{base}
 	for i := oldest + 1; i < len(l.facts); i++ {
 		if l.back[i] || none && neutral(l.facts[i]) {
@@ -89,11 +103,11 @@ func (l *line) opposites(ref string) []draft {
 		}
 		none = false
 		again := restatement(ref, l.facts[i])
-		again.after = time.Duration(i - oldest)
+		again.dated = newest.Add(1 + time.Duration(i-oldest))
 		drafts = append(drafts, again)
 	}
 	slices.Reverse(drafts)
-	return drafts
+	return drafts, nil
 }
 
 // neutral reports whether a fact says that there is nothing.

@@ -68,6 +68,24 @@ type takeBack struct {
 	wanted func(*control.Fact) bool
 }
 
+// among marks the facts that are to be taken back by own, the source that asks, or by
+// whoever may overrule where own is "". foreign counts those that other sources stated.
+func (want *takeBack) among(facts []control.Fact, own string) (back []bool, foreign int) {
+	back = make([]bool, len(facts))
+	for i := range facts {
+		fact := &facts[i]
+		if !fact.Active || want.wanted != nil && !want.wanted(fact) || !slices.Contains(want.types, fact.Type) || neutral(fact) {
+			continue
+		}
+		if own != "" && fact.Source != own {
+			foreign++
+			continue
+		}
+		back[i] = true
+	}
+	return back, foreign
+}
+
 // takeBack asks what stands about the entities and sends what takes it back.
 func (a *app) takeBack(ctx context.Context, f *signalFlags, entities []string, want takeBack) error {
 	cl, err := a.controlClient(&f.connection)
@@ -89,19 +107,13 @@ func (a *app) takeBack(ctx context.Context, f *signalFlags, entities []string, w
 		if err != nil {
 			return err
 		}
-		back := make([]bool, len(facts))
-		for i := range facts {
-			fact := &facts[i]
-			if !fact.Active || want.wanted != nil && !want.wanted(fact) || !slices.Contains(want.types, fact.Type) || neutral(fact) {
-				continue
-			}
-			if own != "" && fact.Source != own {
-				foreign++
-				continue
-			}
-			back[i] = true
+		back, others := want.among(facts, own)
+		foreign += others
+		again, err := opposites(ref, facts, back)
+		if err != nil {
+			return err
 		}
-		drafts = append(drafts, opposites(ref, facts, back)...)
+		drafts = append(drafts, again...)
 	}
 	if len(drafts) == 0 {
 		nothing, hint := "there is nothing of yours to take back", ""
