@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vigil/authz"
+	"vigil/engine/enginetest"
 	"vigil/posture"
 	"vigil/signals"
 )
@@ -70,9 +71,50 @@ func (l *life) remember(all []*statement, appended authz.Instant) {
 			same := func(o posture.Fact) bool {
 				return o.Source == f.Source && o.ID == f.ID && o.Facet == f.Facet && o.Time == f.Time && o.Cutoff == f.Cutoff
 			}
-			if !slices.ContainsFunc(l.twin.Said[key], same) {
-				l.twin.Said[key] = append(l.twin.Said[key], f)
+			if slices.ContainsFunc(l.twin.Said[key], same) {
+				continue
 			}
+			l.twin.Said[key] = append(l.twin.Said[key], f)
+		}
+	}
+}
+
+// arrived counts what is out of the ordinary about a signal that the log took at appended,
+// and what it does to risks.
+func (c *tally) arrived(l *life, s *statement, appended authz.Instant) {
+	f, key := s.taken(appended), s.keys[0]
+	again := slices.ContainsFunc(l.twin.Said[key], func(o posture.Fact) bool { return o.Source == f.Source && o.ID == f.ID && o.Facet == f.Facet })
+	for what, is := range map[string]bool{
+		"sent again":                 again,
+		"sent again once taken back": again && l.undone[s.id],
+		"late":                       !again && !s.dated && l.overtaken(s),
+		"ahead":                      !s.dated && f.Time > appended && f.Time == s.fact.Time,
+		"ahead, dated back":          f.Time < s.fact.Time,
+		"long ago":                   !s.dated && f.Time < appended.Add(-time.Minute),
+	} {
+		if is {
+			c.steps["a signal "+what]++
+		}
+	}
+	if f.Facet != posture.Risk {
+		return
+	}
+	before := enginetest.Twin{Said: map[authz.Key][]posture.Fact{key: l.twin.Said[key]}}
+	was := before.Risk(key, appended)
+	before.Said[key] = append(slices.Clone(before.Said[key]), f)
+	switch is := before.Risk(key, appended); {
+	case is > was:
+		c.steps["a risk rises"]++
+	case is < was:
+		c.steps["a risk falls"]++
+	}
+	// Two words that overlap: one day the risk is another without a word.
+	for _, at := range before.Ends(key, appended) {
+		switch was, is := before.Risk(key, at-1), before.Risk(key, at); {
+		case is > was:
+			c.steps["a risk rises at an end to come"]++
+		case is < was && is > 0:
+			c.steps["a risk falls at an end to come, to another"]++
 		}
 	}
 }
@@ -144,6 +186,10 @@ func (l *life) signal() {
 	if rapid.IntRange(0, 29).Draw(t, "sender is the intern") == 17 {
 		sender = intern
 	}
+	if sender.Source != intern.Source && rapid.IntRange(0, 9).Draw(t, "words that overlap") == 7 {
+		l.push(l.bundle(sender, l.overlapping(sender)...))
+		return
+	}
 	var all []*statement
 	for range rapid.SampledFrom([]int{1, 1, 1, 1, 2, 3}).Draw(t, "signals") {
 		all = append(all, l.statement(sender))
@@ -181,6 +227,9 @@ func (l *life) push(p *pushed) {
 		}
 		l.appended = max(l.appended, appended)
 		l.floor, l.newest = max(l.floor, appended), receipt.AsOf
+		for _, s := range p.statements {
+			l.tally.arrived(l, s, appended)
+		}
 		l.remember(p.statements, appended)
 		if l.unsure == p {
 			l.unsure, l.sure = nil, 0

@@ -90,6 +90,25 @@ func (l *life) statement(sender signals.Sender) *statement {
 	return s
 }
 
+// overlapping draws words of one line, each newer than the one before and mostly ending
+// sooner, so that all of them are kept.
+func (l *life) overlapping(sender signals.Sender) []*statement {
+	t := l.t
+	about := authz.Ref{Kind: authz.KindAgent, ID: rapid.SampledFrom([]string{"1", "2"}).Draw(t, "id")}
+	facet := rapid.SampledFrom([]posture.Facet{posture.Hold, posture.Risk, posture.Risk}).Draw(t, "facet")
+	at := l.now().Add(-10 * time.Second)
+	at -= at % authz.Instant(time.Second)
+	var all []*statement
+	for i := range rapid.IntRange(2, 4).Draw(t, "words") {
+		s := l.draft(facet, authz.DefaultTenant, []authz.Ref{about}, at.Add(time.Duration(i)*time.Second))
+		l.value(s, sender)
+		s.fact.Until = l.now().Add(time.Duration(10*(6-i)+rapid.IntRange(0, 15).Draw(t, "for longer")) * time.Second)
+		all = append(all, s)
+		l.last = s
+	}
+	return all
+}
+
 func speaksOf(facet posture.Facet, kind authz.Kind) bool {
 	concrete := kind != authz.KindTenant && kind != authz.KindEverything
 	switch facet {
@@ -102,7 +121,7 @@ func speaksOf(facet posture.Facet, kind authz.Kind) bool {
 }
 
 // when draws an event time about now, in whole seconds, so that times collide; now and
-// then so far ahead that it is clamped or refused.
+// then so far ahead that it is clamped or refused, or long ago.
 func (l *life) when() authz.Instant {
 	now := l.now()
 	at := (now - now%authz.Instant(time.Second)).Add(time.Duration(rapid.IntRange(-30, 3).Draw(l.t, "time")) * time.Second)
@@ -110,7 +129,9 @@ func (l *life) when() authz.Instant {
 	case l.faulty:
 		return min(at, now) // nobody will know when the log took it
 	case rapid.IntRange(0, 11).Draw(l.t, "dated ahead") == 7:
-		return now.Add(time.Duration(rapid.IntRange(4, 9).Draw(l.t, "ahead")) * time.Second)
+		return now.Add(time.Duration(rapid.SampledFrom([]int{4, 5, 6, 7, 9, 600, 86_400}).Draw(l.t, "ahead")) * time.Second)
+	case rapid.IntRange(0, 19).Draw(l.t, "dated behind") == 7: // a clock that is wrong, or a message that was long on its way
+		return at.Add(-time.Duration(rapid.SampledFrom([]int{100, 3_600, 86_400 * 365}).Draw(l.t, "behind")) * time.Second)
 	}
 	return at
 }

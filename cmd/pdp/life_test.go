@@ -57,6 +57,7 @@ type life struct {
 	newest   string // the position of the last acknowledgement
 	serial   int
 	asked    []question
+	undone   map[string]bool // ids of signals that were taken back
 	tally    *tally
 }
 
@@ -204,6 +205,9 @@ func (l *life) step() {
 	default:
 		l.count("signals")
 		l.signal()
+	case 6, 7:
+		l.count("undo")
+		l.undo()
 	case 8, 9, 10:
 		l.count("resend")
 		l.resend()
@@ -295,7 +299,8 @@ func live(t *rapid.T, bubble *testing.T, rules []*ruleSet, sum *tally) {
 			SegmentBytes: rapid.SampledFrom([]int64{1, 700, 3000, 64 << 20}).Draw(t, "segment"),
 			FollowBytes:  rapid.SampledFrom([]int{1, 16 << 20, 16 << 20}).Draw(t, "follow bytes"),
 		},
-		twin: &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}},
+		twin:   &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}},
+		undone: map[string]bool{},
 	}
 	var failed any
 	synctest.Test(bubble, func(*testing.T) {
@@ -337,6 +342,15 @@ func (l *life) live() {
 	}
 }
 
+// livesAreFullOf is what must have come about in many lives, for it is what they are for.
+var livesAreFullOf = []string{
+	"a signal sent again", "a signal late", "a signal long ago", "a signal ahead", "a signal ahead, dated back",
+	"a risk rises", "a risk falls", "a risk rises at an end to come", "a risk falls at an end to come, to another",
+	"undo of own quarantine", "undo of own risk", "undo of own taint", "undo of own narrow", "undo of own require_approval",
+	"undo of another's quarantine", "undo of another's risk", "undo of another's taint", "undo of another's narrow", "undo of another's require_approval",
+	"undo of an undo", "undo raced by another word", "a signal sent again once taken back",
+}
+
 // TestLivesOfANode is C1 to C5, C8 and C9 over everything at once. More lives, and
 // another seed: go test -run TestLivesOfANode -rapid.checks=10000 -rapid.seed=1.
 func TestLivesOfANode(t *testing.T) {
@@ -352,5 +366,10 @@ func TestLivesOfANode(t *testing.T) {
 	t.Log(fmt.Sprint(sum.steps), fmt.Sprint(sum.codes))
 	if sum.hits < sum.lives || sum.decisions < 10*sum.lives {
 		t.Errorf("hardly anything was tested")
+	}
+	for _, step := range livesAreFullOf {
+		if sum.lives >= 2000 && sum.steps[step] == 0 {
+			t.Errorf("%d lives without one %q", sum.lives, step)
+		}
 	}
 }

@@ -88,13 +88,19 @@ func asListed(f *posture.Fact) control.Fact {
 	if f.Until != authz.Forever {
 		out.Until = f.Until.String()
 	}
-	switch {
-	case f.Facet == posture.Risk:
+	switch f.Facet {
+	case posture.Risk:
 		out.Type, out.Risk = "risk", &f.Risk
-	case f.Held:
-		out.Type = "quarantine"
+	case posture.Hold:
+		out.Type = map[bool]string{true: "quarantine", false: "release"}[f.Held]
+	case posture.Taint:
+		out.Type = "taint"
+	case posture.ApprovalRequired:
+		out.Type = "require_approval"
+	case posture.Narrow:
+		out.Type = "narrow"
 	default:
-		out.Type = "release"
+		out.Type = "of no matter here"
 	}
 	return out
 }
@@ -112,8 +118,16 @@ func asStated(t *rapid.T, body map[string]any) posture.Fact {
 		}
 		return authz.InstantOf(at)
 	}
-	f := posture.Fact{Facet: posture.Hold, Source: body["source"].(string), ID: body["id"].(string), Time: instant("time"), Until: instant("expires")}
+	f := posture.Fact{Facet: posture.Hold, ID: body["id"].(string), Time: instant("time"), Until: instant("expires")}
+	f.Source, _ = body["source"].(string)
+	if f.Until == 0 {
+		f.Until = authz.Forever
+	}
 	switch body["type"].(signals.Type) {
+	case signals.TypeLift:
+		of := body["lifts"].(liftTarget)
+		facets := map[string]posture.Facet{"taint": posture.Taint, "require_approval": posture.ApprovalRequired, "narrow": posture.Narrow}
+		f.Facet, f.Lifts = posture.Lift, &posture.Target{Facet: facets[of.Type], Source: of.Source, ID: of.ID}
 	case signals.TypeRisk:
 		f.Facet, f.Risk = posture.Risk, *body["risk"].(*int)
 	case signals.TypeQuarantine:
