@@ -79,10 +79,12 @@ func (in *Intake) contradicts(source string, rec *Record, s *Signal, now authz.I
 
 // sameSignal reports whether a fact that is kept can come of the signal behind mine. Its
 // time and cut-off may be earlier than the signal's: they were clamped when it was taken.
+// They may be the signal's own where mine are not: then the clock of this machine, by which
+// mine were clamped, is behind the log's.
 func sameSignal(kept, mine *posture.Fact, s *Signal) bool {
 	return kept.Facet == mine.Facet && kept.Until == mine.Until &&
-		(kept.Time == mine.Time || kept.Time < s.Time) &&
-		(kept.Cutoff == mine.Cutoff || kept.Cutoff < s.IssuedBefore) &&
+		(kept.Time == mine.Time || kept.Time <= s.Time) &&
+		(kept.Cutoff == mine.Cutoff || kept.Cutoff <= s.IssuedBefore) &&
 		kept.Actor == mine.Actor && kept.Reason == mine.Reason && kept.Ticket == mine.Ticket &&
 		kept.Held == mine.Held && kept.Risk == mine.Risk && kept.Passed == mine.Passed &&
 		slices.Equal(kept.Scopes, mine.Scopes) && slices.Equal(kept.Actions, mine.Actions) &&

@@ -292,6 +292,22 @@ func TestAClampedSignalIsNoConflictWithItself(t *testing.T) {
 	}
 }
 
+// TestASignalIsNoConflictWithItselfWhereTheClockIsBehind: another replica took it, or this
+// one before its clock was put right. The log dated it as it says, and this clock would not.
+func TestASignalIsNoConflictWithItselfWhereTheClockIsBehind(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	for _, body := range []string{
+		signalJSON("quarantine", when(start.Add(4*time.Second))),
+		signalJSON("revoke", id("2"), about("user:u"), fmt.Sprintf(`"issued_before":%q`, start)),
+	} {
+		w.push(t, boss, body)
+		w.clock.advance(-3 * time.Second)
+		w.intake.recent = newRecentIDs()
+		w.push(t, boss, body)
+		w.clock.advance(3 * time.Second)
+	}
+}
+
 func TestOneBadMemberOfABatchWritesNothing(t *testing.T) {
 	w := newWorld(t, worldOptions{intake: IntakeConfig{DeclaredClass: func(class string) bool { return class == "c" }}})
 	good := signalJSON("revoke", id("good"))
