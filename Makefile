@@ -100,8 +100,9 @@ soak: build ## Load, signals, reloads and races for SOAKTIME (15m), watching for
 kills: build ## Kill -9 an engine under load KILLS (1000) times; nothing acknowledged may be lost
 	$(GO) run ./loadtest kills --start --pdp $(BIN)/pdp --kills $(KILLS) --thresholds loadtest/thresholds/kills.json $(LOADFLAGS)
 
-histories: ## Live HISTORIES (2000) random lives of a node, of an engine and of a crowd, against the twin and the checker
+histories: ## Live HISTORIES (2000) random lives of a node, of three replicas, of an engine and of a crowd, against the twin and the checker
 	$(GO) test ./cmd/pdp -run '^TestLivesOfANode$$' -v -timeout 0 -rapid.checks=$(HISTORIES)
+	$(GO) test ./cmd/pdp -run '^TestHistoriesOfReplicas$$' -v -timeout 0 -rapid.checks=$(HISTORIES)
 	$(GO) test ./engine -run '^TestEveryDecisionIsWhatTheTwinDecides$$' -v -timeout 0 -rapid.checks=$(HISTORIES)
 	VIGIL_HISTORIES=$(HISTORIES) $(GO) test ./loadtest/history -run '^TestWithEveryMechanismNothingBreaks$$' -v -timeout 0
 	VIGIL_CROWD_ROUNDS=$$(($(HISTORIES) / 10 + 1)) $(GO) test ./cmd/pdp -run '^TestACrowdBreaksNothing$$' -v -timeout 0

@@ -25,12 +25,14 @@ type cluster struct {
 	mu       sync.Mutex
 	id       signals.LogID
 	parts    map[int32]*part
-	next     int32         // partition of the next append
-	away     bool          // nobody answers
-	deaf     bool          // nothing can be appended, and all can be read
-	silent   bool          // what is asked is answered when it is no more
-	lossy    bool          // what is appended is, and nobody hears of it
-	appended chan struct{} // closed and replaced when anything changes
+	inputs   map[int32]*signals.Input // of the partitions that others write
+	next     int32                    // partition of the next append
+	most     int                      // so many are delivered at once
+	away     bool                     // nobody answers
+	deaf     bool                     // nothing can be appended, and all can be read
+	silent   bool                     // what is asked is answered when it is no more
+	lossy    bool                     // what is appended is, and nobody hears of it
+	appended chan struct{}            // closed and replaced when anything changes
 }
 
 // part is one partition.
@@ -42,7 +44,7 @@ type part struct {
 func (p *part) end() int64 { return p.start + int64(len(p.entries)) }
 
 func newCluster(partitions int32, now func() authz.Instant) *cluster {
-	b := &cluster{now: now, id: signals.LogID{1}, parts: map[int32]*part{}, appended: make(chan struct{})}
+	b := &cluster{now: now, id: signals.LogID{1}, parts: map[int32]*part{}, inputs: map[int32]*signals.Input{}, most: batch, appended: make(chan struct{})}
 	for p := range partitions {
 		b.parts[p] = new(part)
 	}
@@ -56,6 +58,22 @@ func (b *cluster) change(f func()) {
 	f()
 	close(b.appended)
 	b.appended = make(chan struct{})
+}
+
+// input adds partitions that others write.
+func (b *cluster) input(in *signals.Input, partitions ...int32) {
+	for _, p := range partitions {
+		b.parts[p], b.inputs[p] = new(part), in
+	}
+}
+
+// produce appends what somebody writes to a partition of an input.
+func (b *cluster) produce(partition int32, record string) {
+	b.change(func() {
+		p := b.parts[partition]
+		at := signals.Position{Partition: partition, Offset: p.end()}
+		p.entries = append(p.entries, signals.Entry{Position: at, Appended: b.now(), Record: []byte(record), Input: b.inputs[partition]})
+	})
 }
 
 // cut removes what a partition holds.
@@ -86,9 +104,12 @@ func (b *cluster) open(ctx context.Context, cfg kafka.Config) (kafkaLog, error) 
 // clusterLog is what one node sees of them.
 type clusterLog struct {
 	*cluster
-	now     func() authz.Instant
-	alone   *atomic.Bool // this node alone is cut off; nil for never
-	freshAt atomic.Int64
+	now    func() authz.Instant
+	alone  *atomic.Bool   // this node alone is cut off; nil for never
+	behind *atomic.Uint64 // the partitions that do not get through to this node, by bit; nil for none
+	// delivered is called after each delivery, by the goroutine that follows; nil for not.
+	delivered *atomic.Pointer[func()]
+	freshAt   atomic.Int64
 
 	marking sync.Mutex
 	marks   map[int32]int64 // the offsets of the last records that were delivered
@@ -135,7 +156,7 @@ func (l *clusterLog) Append(_ context.Context, records [][]byte) ([]signals.Posi
 		if err = nil; l.lossy {
 			err = errors.New("no answer came")
 		}
-		partition := l.next % int32(len(l.parts))
+		partition := l.next % int32(len(l.parts)-len(l.inputs))
 		l.next++
 		p := l.parts[partition]
 		for i, r := range records {
@@ -144,6 +165,11 @@ func (l *clusterLog) Append(_ context.Context, records [][]byte) ([]signals.Posi
 		}
 	})
 	return at, err
+}
+
+// lacks reports whether a partition does not get through to this node now.
+func (l *clusterLog) lacks(partition int32) bool {
+	return l.behind != nil && l.behind.Load()&(1<<partition) != 0
 }
 
 func (l *clusterLog) cutOff() bool { return l.alone != nil && l.alone.Load() }
@@ -164,7 +190,7 @@ func (l *clusterLog) RestoreMarks(marks []byte) error {
 	return json.Unmarshal(marks, &l.marks)
 }
 
-// batch bounds what is delivered at once, so that there are several.
+// batch bounds what is delivered at once where nobody says otherwise, so that there are several.
 const batch = 3
 
 // Follow goes from partition to partition. A view is as new as the beginning of a round
@@ -172,7 +198,7 @@ const batch = 3
 func (l *clusterLog) Follow(ctx context.Context, from signals.Positions, deliver func([]signals.Entry) error, caughtUp func()) error {
 	at := maps.Clone(from)
 	for ctx.Err() == nil {
-		begun, found := l.now(), false
+		begun, found, whole := l.now(), false, true
 		l.mu.Lock()
 		gone, answers, changed := l.id, !l.away && !l.silent && !l.cutOff(), l.appended
 		parts := slices.Sorted(maps.Keys(l.parts))
@@ -183,6 +209,10 @@ func (l *clusterLog) Follow(ctx context.Context, from signals.Positions, deliver
 		for _, partition := range parts {
 			if !answers {
 				break
+			}
+			if l.lacks(partition) {
+				whole = false
+				continue
 			}
 			entries, err := l.read(partition, at[partition])
 			if err != nil {
@@ -200,11 +230,16 @@ func (l *clusterLog) Follow(ctx context.Context, from signals.Positions, deliver
 				return err
 			}
 			at[partition] = last + 1
+			if l.delivered != nil {
+				if f := l.delivered.Load(); f != nil {
+					(*f)()
+				}
+			}
 		}
 		if found {
 			continue
 		}
-		if answers {
+		if answers && whole {
 			l.freshAt.Store(max(l.freshAt.Load(), int64(begun)))
 			if caughtUp != nil {
 				caughtUp()
@@ -231,5 +266,5 @@ func (l *clusterLog) read(partition int32, at int64) ([]signals.Entry, error) {
 		return nil, fmt.Errorf("log/%d at offset %d: %w", partition, at, kafka.ErrTruncated)
 	}
 	entries := p.entries[at-p.start:]
-	return slices.Clone(entries[:min(len(entries), batch)]), nil
+	return slices.Clone(entries[:min(len(entries), l.most)]), nil
 }

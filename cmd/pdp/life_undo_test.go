@@ -71,7 +71,9 @@ func (l *life) undo() {
 	l.pass(time.Millisecond) // what was dated back to 5 s ahead is not ahead by more
 	drafts := l.drafts(u)
 	if rapid.IntRange(0, 3).Draw(l.t, "meanwhile") == 2 {
-		l.interrupt(u)
+		if p := l.interruption(u); p != nil {
+			l.push(p)
+		}
 	}
 	var back []posture.Fact
 	for _, key := range u.keys {
@@ -157,12 +159,14 @@ func (l *life) drafts(u *undoing) []draft {
 	return all
 }
 
-// interrupt has a source speak while something of its line is being taken back: later than
-// all that it has said, and later by more than clocks may differ where it is overruled.
-func (l *life) interrupt(u *undoing) {
+// interruption is a word that a source has while something of its line is being taken back;
+// nil for none. It is later than all that the line has said, and by more than clocks may
+// differ where the line is overruled.
+func (l *life) interruption(u *undoing) *pushed {
 	key := u.keys[0]
 	for _, f := range l.twin.Said[key] {
-		if f.Facet != posture.Hold && f.Facet != posture.Risk || !u.takes(f) {
+		sender, speaks := senders[f.Source]
+		if f.Facet != posture.Hold && f.Facet != posture.Risk || !u.takes(f) || !speaks {
 			continue
 		}
 		newest := f.Time
@@ -176,26 +180,43 @@ func (l *life) interrupt(u *undoing) {
 			at = newest.Add(signals.MaxAhead + time.Second)
 		}
 		at = max(at, l.now().Add(time.Duration(rapid.IntRange(-3, 1).Draw(l.t, "time of the other word"))*time.Second))
-		sender := map[string]signals.Sender{soar.Source.String(): soar, siem.Source.String(): siem, boss.Source.String(): boss}[f.Source]
 		s := l.draft(f.Facet, key.Tenant, []authz.Ref{key.Ref()}, at)
 		l.value(s, sender)
 		if at > l.now().Add(signals.MaxAhead) {
-			return
+			return nil
 		}
 		l.tally.steps["undo raced by another word"]++
 		u.unseen = s.id
-		l.push(l.bundle(sender, s))
-		return
+		return l.bundle(sender, s)
 	}
+	return nil
 }
+
+var senders = map[string]signals.Sender{soar.Source.String(): soar, siem.Source.String(): siem, boss.Source.String(): boss}
 
 // sendUndo sends drafts as one batch. It reports false where that was refused.
 func (l *life) sendUndo(u *undoing, drafts []draft) bool {
+	p, hopeless := l.undoOf(u, drafts)
+	if hopeless {
+		l.mustRefuse(p)
+		return false
+	}
+	after := l.without(u)
+	l.push(p)
+	if len(l.accepted) == 0 || l.accepted[len(l.accepted)-1] != p {
+		return false // push has found that as it should be
+	}
+	after()
+	return true
+}
+
+// undoOf makes one push of drafts. It is hopeless where it speaks in a line of which nothing
+// that was seen is left.
+func (l *life) undoOf(u *undoing, drafts []draft) (p *pushed, hopeless bool) {
 	l.serial++
 	id := fmt.Sprint("u", l.serial)
 	var bodies []map[string]any
-	p := &pushed{sender: u.sender, boot: l.boots}
-	refused := false
+	p = &pushed{sender: u.sender, boot: l.boots}
 	tenant := ""
 	for _, key := range u.keys {
 		tenant = cmp.Or(tenant, key.Tenant) // everything is of none
@@ -208,7 +229,7 @@ func (l *life) sendUndo(u *undoing, drafts []draft) bool {
 		}
 		bodies = append(bodies, body)
 		s := l.stated(u.sender, f.Tenant, body)
-		refused = refused || s.dated && s.fact.Time == 0
+		hopeless = hopeless || s.dated && s.fact.Time == 0
 		p.statements = append(p.statements, s)
 	}
 	// Those of one line are dated in the order of their times.
@@ -224,17 +245,7 @@ func (l *life) sendUndo(u *undoing, drafts []draft) bool {
 		l.t.Fatal(err)
 	}
 	p.body = string(body)
-	if refused {
-		l.mustRefuse(p)
-		return false
-	}
-	after := l.without(u)
-	l.push(p)
-	if len(l.accepted) == 0 || l.accepted[len(l.accepted)-1] != p {
-		return false // push has found that as it should be
-	}
-	after()
-	return true
+	return p, hopeless
 }
 
 // without gives a function that holds the store against a world in which nothing of what u

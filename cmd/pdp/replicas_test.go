@@ -15,6 +15,7 @@ import (
 
 	"vigil/authz"
 	"vigil/disk/disktest"
+	"vigil/engine"
 	"vigil/rules"
 	"vigil/signals"
 	"vigil/signals/kafka"
@@ -26,8 +27,13 @@ type sharer struct {
 	brokers *cluster
 	disk    *disktest.Memory
 	rules   *ruleSet
-	opened  func()      // called when the log has been opened; nil for nothing
-	alone   atomic.Bool // it is cut off from the brokers
+	cache   engine.CacheMode
+	opened  func()       // called when the log has been opened; nil for nothing
+	alone   atomic.Bool  // it is cut off from the brokers
+	skew    atomic.Int64 // of its wall clock, against the bubble's
+	// See clusterLog.
+	behind    atomic.Uint64
+	delivered atomic.Pointer[func()]
 	*running
 }
 
@@ -42,13 +48,16 @@ func inBubble(partitions int32) *cluster {
 
 func (r *sharer) boot() error {
 	begun := time.Now()
-	n, err := startNode(&config{DataDir: "data", Snapshot: snapshotConfig{Keep: 2}, CacheEntries: 100, Log: logConfig{Kind: "kafka"}},
+	n, err := startNode(&config{DataDir: "data", Snapshot: snapshotConfig{Keep: 2}, Cache: r.cache, CacheEntries: 100, Log: logConfig{Kind: "kafka"}},
 		machine{
-			fs: r.disk, time: func() (authz.Instant, time.Duration) { return authz.InstantOf(time.Now()), time.Since(begun) },
+			fs: r.disk, time: func() (authz.Instant, time.Duration) {
+				return authz.InstantOf(time.Now()).Add(time.Duration(r.skew.Load())), time.Since(begun)
+			},
 			kafka: func(ctx context.Context, cfg kafka.Config) (kafkaLog, error) {
 				log, err := r.brokers.open(ctx, cfg)
 				if err == nil {
-					log.(*clusterLog).alone = &r.alone
+					seen := log.(*clusterLog)
+					seen.alone, seen.behind, seen.delivered = &r.alone, &r.behind, &r.delivered
 				}
 				if r.opened != nil {
 					r.opened()
