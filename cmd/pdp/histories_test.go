@@ -291,6 +291,9 @@ func (h *histories) undo(i int) {
 	receipt, ok := h.send(i, p)
 	arrived()
 	if !ok {
+		if h.nodes[i].behind.Load() == 0 {
+			h.t.Fatalf("replica %d does not take back %+v: %s", i, u, p.body) // nothing of it is ahead any more
+		}
 		return
 	}
 	h.at(i)
