@@ -11,4 +11,6 @@
 //	VIGIL_E2E_MISSED       signals that a replica comes back to (100000)
 //	VIGIL_E2E_LEADERS      rounds in which each of three brokers is killed (1)
 //	VIGIL_E2E_ROUNDS       signals whose way to every replica is timed (300)
+//	VIGIL_E2E_STEPS        steps of a random history (200)
+//	VIGIL_E2E_SEED         the seed of that history (drawn, and told)
 package e2e
