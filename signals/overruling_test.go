@@ -97,3 +97,20 @@ func TestOverrulingsOfOneBatchAreDatedInTheOrderOfTheirTimes(t *testing.T) {
 		}
 	}
 }
+
+// A signal that was dated back is of the time at which the log took it: sent again after it
+// was taken back, it is of a later time, and holds again. It only restricts.
+func TestWhatIsDatedBackAndTakenBackHoldsAgainWhenItIsSentAgain(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	ahead := `{"v":1,"id":"Q-1","type":"quarantine","entities":["agent:a"],` + when(start.Add(time.Hour)) + `}`
+	w.push(t, as("edr"), ahead)
+	w.clock.advance(10 * time.Second)
+	w.push(t, boss, signalJSON("release", id("R-1"), `"source":"client:edr"`, when(start.Add(6*time.Second))))
+	if got := w.of("agent:a").Status; got != authz.Active {
+		t.Fatalf("taken back: %v", got)
+	}
+	w.push(t, as("edr"), ahead)
+	if got := w.of("agent:a").Status; got != authz.Quarantined {
+		t.Errorf("sent again: %v", got)
+	}
+}

@@ -257,6 +257,29 @@ func (h *histories) write(i int) {
 	}
 }
 
+// ahead has a source whose clock is far ahead hold an agent, and let it go again once its
+// clock has been put right: its first word counts as of no more than 5 s ahead.
+func (h *histories) ahead(i int) {
+	about := []authz.Ref{{Kind: authz.KindAgent, ID: rapid.SampledFrom([]string{"1", "2"}).Draw(h.t, "id")}}
+	outside := rapid.Bool().Draw(h.t, "by the input")
+	say := func(held bool, ahead time.Duration) {
+		h.at(i)
+		s := h.draft(posture.Hold, authz.DefaultTenant, about, h.now().Add(ahead))
+		s.fact.Held, s.permissive = held, !held
+		if !outside {
+			p := h.bundle(siem, s)
+			h.push(i, p)
+			h.keep(p)
+			return
+		}
+		h.log.produce(int32(rapid.IntRange(firstOfInput, partitionsOfAll-1).Draw(h.t, "partition")), s.encode(signals.Sender{}))
+	}
+	say(true, time.Duration(rapid.SampledFrom([]int{6, 60, 86_400}).Draw(h.t, "seconds ahead"))*time.Second)
+	h.look()
+	time.Sleep(10 * time.Second)
+	say(false, 0)
+}
+
 // undo has a replica take something back, while a source may have another word elsewhere.
 func (h *histories) undo(i int) {
 	h.at(i)
@@ -414,7 +437,7 @@ func (h *histories) count(step string) {
 
 func (h *histories) step() {
 	i := h.someUp()
-	switch step := rapid.IntRange(0, 24).Draw(h.t, "step"); step {
+	switch step := rapid.IntRange(0, 25).Draw(h.t, "step"); step {
 	default:
 		h.count("signals")
 		h.signal(i)
@@ -443,6 +466,9 @@ func (h *histories) step() {
 	case 22:
 		h.count("prune")
 		h.nodes[i].posture.Prune(h.nodes[i].now())
+	case 25:
+		h.count("a clock far ahead")
+		h.ahead(i)
 	case 23, 24:
 		if down := slices.Index(h.up, false); down >= 0 {
 			h.count("start")
@@ -544,7 +570,7 @@ func TestHistoriesOfReplicas(t *testing.T) {
 var historiesAreFullOf = []string{
 	"at least", "at least, in vain", "the same to another replica", "a record of the input", "an old record again", "a look on the way",
 	"undo of own quarantine", "undo of own risk", "undo of another's quarantine", "undo of another's risk", "undo raced by another word",
-	"kill", "stop", "snapshot", "prune", "resend", "a replica lags",
+	"kill", "stop", "snapshot", "prune", "resend", "a replica lags", "a clock far ahead",
 	"a record that says nothing", "a record dated back to 5 s ahead", "a record dated ahead", "a record of long ago",
 }
 
