@@ -88,11 +88,11 @@ func TestOverrulingsOfOneBatchAreDatedInTheOrderOfTheirTimes(t *testing.T) {
 		w.push(t, boss, "["+strings.Join(batch, ",")+"]")
 		w.push(t, boss, "["+strings.Join(batch, ",")+"]") // and sent again they keep their dates
 		for _, c := range []struct {
-			minute time.Duration
-			want   int
-		}{{1, 20}, {11, 50}, {21, 90}} {
-			if got := w.store.Get(authz.Ref{Kind: authz.KindAgent, ID: "a"}.In("default")).At(start.Add(c.minute * time.Minute)).Risk; got != c.want {
-				t.Errorf("newer first %v: after %d minutes the risk is %d, not %d", newerFirst, c.minute, got, c.want)
+			after time.Duration
+			want  int
+		}{{time.Minute, 20}, {11 * time.Minute, 50}, {21 * time.Minute, 90}} {
+			if got := w.store.Get(authz.Ref{Kind: authz.KindAgent, ID: "a"}.In("default")).At(start.Add(c.after)).Risk; got != c.want {
+				t.Errorf("newer first %v: after %s the risk is %d, not %d", newerFirst, c.after, got, c.want)
 			}
 		}
 	}
