@@ -23,7 +23,13 @@ var errFollowed = errors.New("kafka: the log is followed already")
 // gone, are others than they were, or belong to another topic of the same name; what deliver
 // returned; or the error of ctx. It may be called again then, but not twice at once. What
 // it starts has ended when it returns.
-func (l *Log) Follow(ctx context.Context, from signals.Positions, deliver func([]signals.Entry) error, caughtUp func()) error {
+func (l *feed) Follow(ctx context.Context, from signals.Positions, deliver func([]signals.Entry) error, caughtUp func()) error {
+	return l.follow(ctx, from, func(_ context.Context, entries []signals.Entry) error { return deliver(entries) }, caughtUp)
+}
+
+// follow is Follow for a deliver that waits: its context ends with the following of any
+// partition.
+func (l *feed) follow(ctx context.Context, from signals.Positions, deliver func(context.Context, []signals.Entry) error, caughtUp func()) error {
 	if !l.following.CompareAndSwap(false, true) {
 		return errFollowed
 	}
@@ -59,7 +65,7 @@ func (l *Log) Follow(ctx context.Context, from signals.Positions, deliver func([
 				l.log.Info("a partition is followed", slog.String("partition", l.PartitionName(number)))
 			}
 			started[number] = true
-			f := l.newFollower(number, from[number], deliver)
+			f := l.newFollower(number, from[number], func(entries []signals.Entry) error { return deliver(ctx, entries) })
 			running.Go(func() {
 				if err := guard(func() error { return f.run(ctx) }); err != nil {
 					select {
@@ -87,7 +93,7 @@ func (l *Log) Follow(ctx context.Context, from signals.Positions, deliver func([
 
 // known says whether what is known of partitions from before can belong to those that there
 // are: a topic never loses a partition.
-func (l *Log) known(numbers []int32, from signals.Positions) error {
+func (l *feed) known(numbers []int32, from signals.Positions) error {
 	there := make(map[int32]bool)
 	for _, number := range numbers {
 		there[number] = true

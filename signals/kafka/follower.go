@@ -26,7 +26,7 @@ const (
 
 // follower reads one partition. Its methods belong to one goroutine, but for progress.
 type follower struct {
-	l         *Log
+	l         *feed
 	t         *topic
 	partition int32
 	number    int32 // that positions have
@@ -46,6 +46,7 @@ type follower struct {
 type progress struct {
 	lag, reconnects, errors atomic.Int64
 	last                    atomic.Pointer[string] // the last error
+	failing                 atomic.Pointer[string] // the same, but nil from the next answer on
 }
 
 // promise is an end of the partition that its leader named in answer to a request which was
@@ -67,7 +68,7 @@ var errMoved = errors.New("the partition has another leader")
 // errPaused says that the process stood still, or the clock was set.
 var errPaused = errors.New("there was a pause")
 
-func (l *Log) newFollower(number int32, next int64, deliver func([]signals.Entry) error) *follower {
+func (l *feed) newFollower(number int32, next int64, deliver func([]signals.Entry) error) *follower {
 	t, p := topicOf(l.topics, number)
 	return &follower{l: l, t: t, partition: p, number: number, next: next, deliver: deliver,
 		maxBytes: fetchBytes, progress: l.progressOf(number)}
@@ -100,6 +101,7 @@ func (f *follower) run(ctx context.Context) error {
 			f.progress.errors.Add(1)
 			text := err.Error()
 			f.progress.last.Store(&text)
+			f.progress.failing.Store(&text)
 			if f.told.news(err) {
 				f.l.log.Warn("a partition cannot be read just now", slog.String("partition", f.l.PartitionName(f.number)),
 					slog.Int("broker", int(lead.leader)), slog.Any("error", err))
@@ -142,6 +144,7 @@ func (f *follower) session(ctx context.Context, lead *lead, address string) erro
 	if first.end, code, err = cn.offset(ctx, f.t.name, f.partition, lead.epoch, latest); err != nil || code != errNone {
 		return fmt.Errorf("where it ends: %w", cmpErr(err, code))
 	}
+	f.progress.lag.Store(max(0, first.end-f.next))
 	// Guard: the mark is verified before anything is delivered.
 	if err := f.verify(ctx, cn, lead, first.end); err != nil {
 		return err
@@ -172,6 +175,8 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 		if got.code != errNone {
 			return f.refused(ctx, cn, lead, got.code)
 		}
+		f.progress.failing.Store(nil)
+		f.progress.lag.Store(max(0, got.highWatermark-f.next)) // while it is delivered, too
 		before := f.next
 		if err := f.take(ctx, &got); err != nil {
 			return err
@@ -215,7 +220,10 @@ func (f *follower) refused(ctx context.Context, cn *conn, lead *lead, code error
 	case err != nil:
 		return err
 	case start > f.next:
-		return f.wrong(f.next, ErrHole, fmt.Sprintf("the partition begins at offset %d", start))
+		if err := f.hole(start, fmt.Sprintf("the partition begins at offset %d", start)); err != nil {
+			return err
+		}
+		return errAnew
 	case end < f.next:
 		return f.wrong(f.next, ErrTruncated, fmt.Sprintf("the partition ends at offset %d", end))
 	}
@@ -242,6 +250,17 @@ func (f *follower) contradicted(start, end int64) error {
 		return errOffsetOutOfRange
 	}
 	return f.wrong(f.next, ErrDiverged, fmt.Sprintf("the broker has no offset %d although it has %d to %d", f.next, start, end))
+}
+
+// hole is for the records from next to another offset, which are not there. Who has to have
+// every record stops there.
+func (f *follower) hole(to int64, detail string) error {
+	if f.l.skip == nil {
+		return f.wrong(f.next, ErrHole, detail)
+	}
+	f.l.skip(f.number, f.next, to)
+	f.next, f.taken.next = to, to
+	return nil
 }
 
 func (f *follower) wrong(offset int64, what error, detail string) error {

@@ -17,7 +17,7 @@ import (
 // more than when it was asked for, even if the leader was confirmed since.
 func TestAFetchThatWasSentBeforeASuspensionMakesNothingFresh(t *testing.T) {
 	clock := authz.Instant(1000)
-	l := &Log{cfg: Config{Now: func() authz.Instant { return clock }, Poll: time.Second}, topics: []*topic{{name: "log"}}, progress: map[int32]*progress{}}
+	l := &feed{cfg: Config{Now: func() authz.Instant { return clock }, Poll: time.Second}, topics: []*topic{{name: "log"}}, progress: map[int32]*progress{}}
 	l.fresh.add(0, 1)
 	l.fresh.begin(clock)
 	l.fresh.follows(0, 0, 5)

@@ -63,7 +63,9 @@ func (f *follower) tooLarge(need int) error {
 func (f *follower) takeBatch(b *batch) error {
 	k := &f.taken
 	if b.base > k.next {
-		return f.wrong(k.next, ErrHole, fmt.Sprintf("the next records are at offset %d", b.base))
+		if err := f.gap(b.base, fmt.Sprintf("the next records are at offset %d", b.base)); err != nil {
+			return err
+		}
 	}
 	switch {
 	case b.control: // it has an offset, and is nobody's
@@ -81,7 +83,9 @@ func (f *follower) takeBatch(b *batch) error {
 				continue
 			}
 			if r.offset > k.next {
-				return f.gap(b)
+				if err := f.lacking(b, r.offset); err != nil {
+					return err
+				}
 			}
 			k.entries = append(k.entries, f.entry(b, &r))
 			k.last, k.epoch, k.next = r, b.epoch, r.offset+1
@@ -92,7 +96,9 @@ func (f *follower) takeBatch(b *batch) error {
 			}
 		}
 		if k.next <= b.last {
-			return f.gap(b)
+			if err := f.lacking(b, b.last+1); err != nil {
+				return err
+			}
 		}
 	}
 	k.next = max(k.next, b.last+1)
@@ -102,13 +108,20 @@ func (f *follower) takeBatch(b *batch) error {
 	return nil
 }
 
-// gap is for a batch that has no record at the next of its offsets. Brokers write batches
-// without gaps; compaction makes them, and what it took may have been a revocation.
-func (f *follower) gap(b *batch) error {
+// lacking is for a batch that has no record from the next of its offsets to another. Brokers
+// write batches without gaps; compaction makes them, and what it took may have been a
+// revocation.
+func (f *follower) lacking(b *batch, to int64) error {
+	return f.gap(to, fmt.Sprintf("the batch of the offsets %d to %d lacks it, as after compaction", b.base, b.last))
+}
+
+// gap is for an answer that has no records from the next offset to another: what was read
+// before it is delivered.
+func (f *follower) gap(to int64, detail string) error {
 	if err := f.hand(); err != nil {
 		return err
 	}
-	return f.wrong(f.next, ErrHole, fmt.Sprintf("the batch of the offsets %d to %d lacks it, as after compaction", b.base, b.last))
+	return f.hole(to, detail)
 }
 
 // hand delivers what was read.

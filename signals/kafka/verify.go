@@ -95,7 +95,7 @@ func (f *follower) lost(ctx context.Context, cn *conn, lead *lead, m mark) error
 	case err != nil:
 		return err
 	case start > f.next:
-		return f.wrong(f.next, ErrHole, fmt.Sprintf("the partition begins at offset %d", start))
+		return f.hole(start, fmt.Sprintf("the partition begins at offset %d", start))
 	case end <= m.offset:
 		return f.wrong(m.offset, ErrTruncated, fmt.Sprintf("the partition ends at offset %d", end))
 	case start > m.offset:
