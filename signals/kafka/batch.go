@@ -43,7 +43,8 @@ type record struct {
 	offset     int64
 	appended   authz.Instant // when the log took it, to the millisecond; 0 where it does not say
 	key, value []byte
-	noValue    bool // null, which is not the empty value
+	noValue    bool   // null, which is not the empty value
+	headers    []byte // how many there are, and then each, as they came; see record.header
 }
 
 // The layout of a batch on the wire. Base offset, length and epoch are the log's to set,
@@ -247,6 +248,7 @@ func (b *batch) next(c *cursor) (record, error) {
 	}
 	r.key, _ = in.varBytes()
 	r.value, r.noValue = in.varBytes()
+	r.headers = in.rest
 	headers := in.varint32()
 	if headers < 0 || int(headers) > len(in.rest) {
 		in.bad = true

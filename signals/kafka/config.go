@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"crypto/tls"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -42,7 +43,18 @@ type Config struct {
 type Input struct {
 	Topic  string
 	Grants []signals.Grant
+	// Decode finds the signal in a record; nil where the record's value is the signal. It is
+	// the topic's for good: another one would read the old records in another way, so that a
+	// replica which reads them again would not agree with the others.
+	Decode Decoder
 }
+
+// Decoder makes what is delivered of a record's headers, in their order, and of its value,
+// which is nil where that is null. It is a pure function, for every replica does it and all
+// must come to the same; the error says why the record is a dead letter. It is called from
+// several goroutines at once. What it returns may share value's memory. A header whose value
+// is null has "".
+type Decoder func(headers iter.Seq2[string, string], value []byte) ([]byte, error)
 
 // Credentials are those of SASL. They are never logged.
 type Credentials struct {

@@ -54,7 +54,15 @@ func FuzzBatches(f *testing.F) {
 					t.Fatalf("a record at %d after %d in a batch of %d to %d", r.offset, before, b.base, b.last)
 				}
 				before, records = r.offset, records+1
-				r.hash()
+				r.hash(r.headers)
+				said := cursor{rest: r.headers}
+				n := int32(0)
+				for range r.header() {
+					n++
+				}
+				if n != said.varint32() {
+					t.Fatalf("%d headers of %x", n, r.headers)
+				}
 			}
 			if records > 0 && (b.refused != "" || b.control) || b.refused == "" && !b.control && records != int(b.count) {
 				t.Fatalf("%d records of %d in a batch that is refused for %q, control %t", records, b.count, b.refused, b.control)

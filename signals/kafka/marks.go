@@ -22,9 +22,23 @@ type mark struct {
 	hash      [16]byte
 }
 
-// hash is what a mark remembers of the record's content.
-func (r *record) hash() [16]byte {
+// hash is what a mark remembers of a record as f reads it: its headers, too, where they say
+// something.
+func (f *follower) hash(r *record) [16]byte {
+	if f.t.decode == nil {
+		return r.hash(nil)
+	}
+	return r.hash(r.headers)
+}
+
+// hash is what a mark remembers of the record's content, with these of its headers. Without
+// any it is what it was before headers were read.
+func (r *record) hash(headers []byte) [16]byte {
 	h := sha256.New()
+	if len(headers) > 0 {
+		h.Write(appendInt32([]byte{'h'}, int32(len(headers))))
+		h.Write(headers)
+	}
 	head := appendInt64([]byte{'r'}, int64(r.appended))
 	head = appendInt32(head, int32(len(r.key)))
 	if r.noValue {

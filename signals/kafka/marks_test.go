@@ -80,14 +80,14 @@ func TestAMarkTellsRecordsApart(t *testing.T) {
 		{key: []byte("k"), value: []byte("ey")},
 		{key: []byte("ke"), value: []byte("y")},
 	} {
-		note(fmt.Sprint("record ", i), r.hash())
+		note(fmt.Sprint("record ", i), r.hash(nil))
 	}
 	one, other := batch{sealed: []byte("a")}, batch{sealed: []byte("b")}
 	note("a batch", one.hash())
 	note("another", other.hash())
 	r := record{offset: 1, key: []byte("k"), value: []byte("v")}
 	s := record{offset: 2, key: bytes.Clone(r.key), value: bytes.Clone(r.value)}
-	if r.hash() != s.hash() {
+	if r.hash(nil) != s.hash(nil) {
 		t.Error("the same content has two hashes")
 	}
 }

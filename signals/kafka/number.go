@@ -29,6 +29,8 @@ type topic struct {
 	id    [16]byte // KIP-516
 	base  int32    // 0 for the log
 	input *signals.Input
+	// decode makes what is delivered of a record; nil where that is its value.
+	decode Decoder
 }
 
 // number is that of a partition of t, which must be below maxTopicPartitions.
@@ -53,7 +55,7 @@ func topics(cfg *Config) ([]*topic, error) {
 		}
 		t := &topic{name: in.Topic, base: base(in.Topic), input: &signals.Input{
 			Source: signals.Source{Kind: "topic", Name: in.Topic}, Grants: in.Grants,
-		}}
+		}, decode: in.Decode}
 		if err := t.input.Check(); err != nil {
 			return nil, fmt.Errorf("kafka: %w", err)
 		}

@@ -135,7 +135,7 @@ func (f *follower) hand() error {
 		f.next = max(f.next, k.next)
 		return nil
 	}
-	f.l.marks.set(mark{partition: f.number, topic: f.t.id, offset: k.last.offset, epoch: k.epoch, hash: k.last.hash()})
+	f.l.marks.set(mark{partition: f.number, topic: f.t.id, offset: k.last.offset, epoch: k.epoch, hash: f.hash(&k.last)})
 	err := f.give(k.entries, k.next)
 	clear(k.entries) // the room for them must keep no record alive
 	k.entries, k.last = k.entries[:0], record{}
@@ -160,12 +160,17 @@ func (f *follower) entry(b *batch, r *record) signals.Entry {
 		Input:    f.t.input,
 	}
 	most := signals.MaxRecord
-	if f.t.input != nil {
+	if f.t.input != nil || f.t.decode != nil {
 		most = signals.MaxSignal
 	}
 	switch {
 	case b.transactional:
 		e.Refused = "it is part of a transaction, and whether that was committed is not followed"
+	case f.t.decode != nil:
+		var decoded []byte
+		if decoded, e.Refused = f.t.decoded(r); e.Refused == "" {
+			e.Record = decoded
+		}
 	case r.noValue:
 		e.Refused = "it has no value"
 	case len(r.value) > most:

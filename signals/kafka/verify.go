@@ -80,7 +80,7 @@ func (f *follower) same(b *batch, m mark) bool {
 	}
 	for r := range b.records() {
 		if r.offset == m.offset {
-			return r.hash() == m.hash
+			return f.hash(&r) == m.hash
 		}
 	}
 	return false
