@@ -83,7 +83,8 @@
 // # Inputs
 //
 // An input is a topic that others than replicas write: each record is one signal, the same
-// strict JSON as over HTTP, and its source is the topic (topic:NAME). Nobody has judged
+// strict JSON as over HTTP or what its log made of the record (Entry), and its source is the
+// topic (topic:NAME). Nobody has judged
 // it when it comes, so each replica does, by the code that judges a push, under the
 // grant that covers the time at which the log took the record. The answer depends on the
 // record, that time and the input's configuration alone, so that replicas agree: an

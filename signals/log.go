@@ -21,7 +21,8 @@ type Entry struct {
 	Appended authz.Instant // when the log took it
 	Record   []byte        // encoded by EncodeRecord; undecodable bytes must not stop the feed
 	// Input is who wrote the record, where that was no replica: Record is then the signal
-	// as JSON, which nobody has judged yet.
+	// as JSON, which nobody has judged yet. Where the record was of another form it is what
+	// the log made of it, by a pure function that every replica has.
 	Input *Input
 	// Refused says why the log itself has found the record unfit: a dead letter.
 	Refused string

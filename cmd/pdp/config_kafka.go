@@ -12,6 +12,7 @@ import (
 
 	"vigil/authz"
 	"vigil/signals"
+	"vigil/signals/cloudevents"
 	"vigil/signals/kafka"
 )
 
@@ -90,7 +91,7 @@ func weakSettings(dst *[]string, v string) error {
 }
 
 var (
-	inputKeys = []string{"topic", "tenants", "may"}
+	inputKeys = []string{"topic", "format", "tenants", "may"}
 	grantKeys = []string{"types", "kinds", "from", "until"}
 
 	// notForInputs are what clients may be told and inputs may not, and why.
@@ -143,6 +144,8 @@ func (r *yamlReader) input(n *yaml.Node) kafka.Input {
 			if err := topicName(&input.Topic, text); err != nil {
 				r.bad(value, "topic: %s", err)
 			}
+		case "format":
+			input.Decode = r.inputFormat(value)
 		case "tenants":
 			tenants = r.ids(value, "tenant")
 		case "may":
@@ -174,6 +177,22 @@ func (r *yamlReader) input(n *yaml.Node) kafka.Input {
 		input.Grants = append(input.Grants, grant)
 	}
 	return input
+}
+
+// inputFormat reads what the records of an input are; nil for signals.
+func (r *yamlReader) inputFormat(n *yaml.Node) kafka.Decoder {
+	text, ok := r.scalar(n)
+	if !ok {
+		return nil
+	}
+	var format string
+	if err := oneOf(&format, text, "signal", "cloudevents"); err != nil {
+		r.bad(n, "format: %s", err)
+	}
+	if format == "cloudevents" {
+		return cloudevents.Signal
+	}
+	return nil
 }
 
 // grant reads what an input may say in a stretch of time.

@@ -142,6 +142,7 @@ func TestWhatIsWrongWithTheKafkaSectionIsSaidWithItsPlace(t *testing.T) {
 		{"the log as an input", head + "inputs: [{topic: log, may: [{types: [risk], kinds: [agent]}]}]", `:8:14: the topic log is the log`},
 		{"dead letters as an input", head + "dead_letter_topic: d\n    inputs: [{topic: d, may: [{types: [risk], kinds: [agent]}]}]", `the dead letters would come back as signals`},
 		{"one topic twice", head + "inputs: [{topic: a, may: [{types: [risk], kinds: [agent]}]}, {topic: a, may: [{types: [risk], kinds: [agent]}]}]", `another input from the topic "a"; the first is at`},
+		{"a format that is none", input("format: cloudevent, may: [{types: [risk], kinds: [agent]}]"), `:8:36: format: want signal, cloudevents, not "cloudevent"; did you mean "cloudevents"?`},
 		{"an input without topic", head + "inputs: [{may: [{types: [risk], kinds: [agent]}]}]", `:8:14: an input without a topic`},
 		{"an input that is a word", head + "inputs: [risk]", `want a mapping with topic and may`},
 		{"an input that may nothing", input("tenants: [a]"), `:8:14: the input "risk" does not say what it may`},
@@ -166,6 +167,12 @@ func TestWhatIsWrongWithTheKafkaSectionIsSaidWithItsPlace(t *testing.T) {
 		_, err := load(t, c.yaml+"\n", nil, nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+	for format, decodes := range map[string]bool{"format: signal, ": false, "format: cloudevents, ": true, "": false} {
+		c, err := load(t, input(format+"may: [{types: [risk], kinds: [agent]}]"), environment{"VIGIL_RULES_DIR=/r"}, nil)
+		if err != nil || (c.Log.Kafka.Inputs[0].Decode != nil) != decodes {
+			t.Errorf("%s: %+v, %v", format, c, err)
 		}
 	}
 	if _, err := load(t, may("{types: [risk], kinds: [agent], until: 2026-01-02T00:00:00Z}, {types: [taint], kinds: [agent], from: 2026-01-02T00:00:00Z}"), environment{"VIGIL_RULES_DIR=/r"}, nil); err != nil {
