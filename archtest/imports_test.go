@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"signals":            {"authz", "posture", "spell"},
 	"signals/deadletter": {"authz", "signals", "disk"},
 	"signals/journal":    {"authz", "posture", "signals", "disk"},
-	"signals/kafka":      {"authz", "signals", "signals/deadletter"},
+	"signals/kafka":      {"authz", "signals", "signals/deadletter", "disk"},
 	"signals/snapshot":   {"authz", "posture", "signals", "disk"},
 	"signals/spool":      {"authz", "signals", "disk"},
 

@@ -30,6 +30,8 @@ type CreateOptions struct {
 	// DeadLetterTopic is made, too, where it is not "". Nobody follows it, so it has the
 	// retention that the brokers give by default.
 	DeadLetterTopic string
+	// Topics are further ones that are made, such as those that issuers' events come by.
+	Topics []string
 }
 
 // Created is what became of a topic.
@@ -59,7 +61,7 @@ func Create(ctx context.Context, cfg Config, opts CreateOptions) ([]Created, err
 		return nil, err
 	}
 	defer c.close()
-	names := cfg.topicNames()
+	names := append(cfg.topicNames(), opts.Topics...)
 	if opts.DeadLetterTopic != "" {
 		names = append(names, opts.DeadLetterTopic)
 	}

@@ -40,9 +40,20 @@
 // been is sent again for a while, for posture is a join, and then said to be unknown
 // (writer.go, lane.go).
 //
+// # Topics beside the log
+//
+// A Consumer reads one topic whose records need somebody's judgement of the moment, such as
+// whether a signature is good, before they are signals. It reads as the log is read, by the
+// same followers, but each record at least once and in any order, at its own pace, and it
+// goes on where the log would stop: past what retention took, and from the beginning of a
+// topic that is another one (consumer.go). Up to where all were taken is a file (place.go).
+// What it reads is no part of how fresh the view is.
+//
 // # Who runs what
 //
 // Open starts one goroutine for each broker that has a copy of a partition, one that looks
 // for the cluster while none answers, and one for each partition of the log that writes;
-// Close ends them. Follow starts one for each partition and has ended them when it returns.
+// Close ends them. Follow starts one for each partition and has ended them when it returns. A
+// Consumer's Run has all of these for its topic but those that write, and a few for each
+// delivery, and has ended them when it returns.
 package kafka
