@@ -27,14 +27,18 @@ const MaxDeadRecord = 16 << 10
 // log has it.
 const SpoolPartition int32 = -1
 
-// deadLetter makes the dead letter of an entry. It keeps none of the entry's memory.
-func (a *Applier) deadLetter(e *Entry, source, id, reason string) *DeadLetter {
-	d := &DeadLetter{
-		Position: e.Position, Appended: e.Appended, Source: source, ID: id, Reason: reason,
+// DeadLetter makes the dead letter of an entry, of a partition with a name. It keeps none of
+// the entry's memory.
+func (e *Entry) DeadLetter(partition, source, id, reason string) DeadLetter {
+	return DeadLetter{
+		Position: e.Position, Partition: partition, Appended: e.Appended, Source: source, ID: id, Reason: reason,
 		Record: bytes.Clone(e.Record[:min(len(e.Record), MaxDeadRecord)]), Size: len(e.Record),
 	}
-	d.Partition = a.partitionName(e.Position.Partition)
-	return d
+}
+
+func (a *Applier) deadLetter(e *Entry, source, id, reason string) *DeadLetter {
+	d := e.DeadLetter(a.partitionName(e.Position.Partition), source, id, reason)
+	return &d
 }
 
 // partitionName is "" where a partition has no name.

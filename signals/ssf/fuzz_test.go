@@ -81,16 +81,19 @@ func FuzzToken(f *testing.F) {
 	f.Add([]byte("eyJhbGciOiJSUzI1NiIsInR5cCI6InNlY2V2ZW50K2p3dCJ9.e30.AA"))
 	f.Add([]byte(sign(f, rs256, rsaKey(), claims(nil), nil)))
 	f.Add([]byte("eyJhbGciOiJub25lIn0.e30."))
+	f.Add([]byte(unsigned(f, claims(nil), nil)))
 	f.Add([]byte("..."))
 	i := newIssuer(f)
 	f.Fuzz(func(t *testing.T, token []byte) {
-		set, err := i.Verify(t.Context(), token)
-		var e *Error
-		if err != nil && !errors.As(err, &e) {
-			t.Fatal(err)
-		}
-		if err == nil && set.Issuer != testIssuer {
-			t.Fatalf("%+v", set)
+		for _, ch := range []Channel{{}, {Authentic: true}} {
+			set, err := i.verifyFrom(t.Context(), token, ch)
+			var e *Error
+			if err != nil && !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			if err == nil && (set.Issuer != testIssuer || set.ID == "") {
+				t.Fatalf("%+v", set)
+			}
 		}
 	})
 }

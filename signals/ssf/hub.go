@@ -39,7 +39,7 @@ func (h *Hub) Receiver(name string) *Receiver { return h.byName[name] }
 // Take hands a SET to the receiver of the issuer that it names, which verifies that it is
 // of that issuer: what is read here is believed by nobody.
 func (h *Hub) Take(ctx context.Context, token []byte) (Taken, error) {
-	if _, err := splitToken(token); err != nil {
+	if _, err := splitToken(token, false); err != nil {
 		return Taken{}, err
 	}
 	_, rest, _ := strings.Cut(string(token), ".")

@@ -28,6 +28,9 @@ type Config struct {
 	Algorithms []string
 	// Keys says where its keys come from. Required.
 	Keys KeysConfig
+	// Unsigned: nobody looks at signatures, for all of its SETs come by an authentic Channel.
+	// There are no Algorithms and no Keys then, and what comes by another channel is refused.
+	Unsigned bool
 	// Web is how its keys are fetched; the zero Web will do.
 	Web Web
 
@@ -83,7 +86,10 @@ func (c *Config) check() error {
 	if len(c.Audience) == 0 || slices.Contains(c.Audience, "") {
 		wrong(`an audience is needed: the "aud" that means us`)
 	}
-	if len(c.Algorithms) == 0 {
+	switch {
+	case c.Unsigned && (len(c.Algorithms) > 0 || c.Keys.URI != "" || c.Keys.Static != nil):
+		wrong("algorithms and keys have no meaning where no signature is looked at")
+	case !c.Unsigned && len(c.Algorithms) == 0:
 		wrong("algorithms are needed: those that it may sign with")
 	}
 	for _, alg := range c.Algorithms {
@@ -118,7 +124,7 @@ func (c *Config) check() error {
 		wrong("a clock is needed")
 	}
 	c.Keys.ensureDefaults()
-	if err := c.Keys.check(&c.Web); err != nil {
+	if err := c.Keys.check(&c.Web); err != nil && !c.Unsigned {
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
@@ -127,7 +133,7 @@ func (c *Config) check() error {
 // Issuer verifies and reads the SETs of one transmitter. It is safe for concurrent use.
 type Issuer struct {
 	cfg      Config
-	keys     *keyCache
+	keys     *keyCache // nil where Config.Unsigned
 	states   stateKey
 	allowed  []jose.SignatureAlgorithm
 	subjects map[string][]template
@@ -143,7 +149,7 @@ func New(cfg Config) (*Issuer, error) {
 	var problems [4]error
 	i.subjects, problems[0] = compileSubjects(cfg.Subjects)
 	i.table, problems[1] = compileTable(cfg.Table)
-	if err == nil {
+	if err == nil && !cfg.Unsigned {
 		i.keys, problems[2] = newKeyCache(cfg.Keys, &i.cfg.Web, cfg.Now)
 	}
 	i.states, problems[3] = newStateKey(cfg.StateSecret, cfg.Issuer)
@@ -210,7 +216,12 @@ func EventName(uri string) string {
 // *Error, or an ErrTemporary where the issuer's keys cannot be had now. A token that is
 // refused has cost no more than its size, and one signature for each key of its kid.
 func (i *Issuer) Verify(ctx context.Context, token []byte) (*SET, error) {
-	payload, err := i.verify(ctx, token)
+	return i.verifyFrom(ctx, token, Channel{})
+}
+
+// verifyFrom is Verify for a SET that came by a channel.
+func (i *Issuer) verifyFrom(ctx context.Context, token []byte, ch Channel) (*SET, error) {
+	payload, err := i.verify(ctx, token, ch)
 	if err != nil {
 		return nil, err
 	}
@@ -221,9 +232,10 @@ func (i *Issuer) Verify(ctx context.Context, token []byte) (*SET, error) {
 	return set, nil
 }
 
-// verify gives the payload of a JWS that says it is a SET, and whose signature is good.
-func (i *Issuer) verify(ctx context.Context, token []byte) ([]byte, error) {
-	head, refused := splitToken(token)
+// verify gives the payload of a JWS that says it is a SET, and whose signature is good or
+// is not needed.
+func (i *Issuer) verify(ctx context.Context, token []byte, ch Channel) ([]byte, error) {
+	head, refused := splitToken(token, ch.Authentic)
 	if refused != nil {
 		return nil, refused
 	}
@@ -234,12 +246,18 @@ func (i *Issuer) verify(ctx context.Context, token []byte) ([]byte, error) {
 	if !isSET(h.Typ) {
 		return nil, refuse(InvalidRequest, `"typ" is %q, not "secevent+jwt": it may be another token`, clip(h.Typ))
 	}
-	return i.signed(ctx, token, h)
+	switch {
+	case ch.Authentic:
+		return payloadOf(token, h)
+	case i.keys == nil:
+		return nil, refuse(AuthenticationFailed, "nothing is known here that its signature could be verified with")
+	}
+	return i.signed(ctx, token, h, ch.Since)
 }
 
 // signed gives the payload of a JWS whose signature is good. The key is one of the issuer's
 // and of the type that the algorithm takes; the token chooses among what is allowed.
-func (i *Issuer) signed(ctx context.Context, token []byte, h header) ([]byte, error) {
+func (i *Issuer) signed(ctx context.Context, token []byte, h header, since authz.Instant) ([]byte, error) {
 	if !slices.Contains(i.cfg.Algorithms, h.Alg) {
 		return nil, refuse(InvalidKey, "the algorithm %q is not one that the issuer may sign with", clip(h.Alg))
 	}
@@ -247,7 +265,7 @@ func (i *Issuer) signed(ctx context.Context, token []byte, h header) ([]byte, er
 	if err != nil {
 		return nil, refuse(InvalidRequest, "the token is no JWS").because(err)
 	}
-	keys, err := i.keys.lookup(ctx, h.Kid, h.Alg)
+	keys, err := i.keys.lookup(ctx, h.Kid, h.Alg, since)
 	if errors.Is(err, errUnknownKey) {
 		return nil, refuse(InvalidKey, "no key with the kid %q for %s: %v", clip(h.Kid), h.Alg, err).because(err)
 	}

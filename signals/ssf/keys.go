@@ -102,8 +102,10 @@ func newKeyCache(cfg KeysConfig, web *Web, now func() authz.Instant) (*keyCache,
 }
 
 // lookup gives the keys that a token can be signed with. The error is errUnknownKey where
-// the issuer has none, and an ErrTemporary where that cannot be known now.
-func (c *keyCache) lookup(ctx context.Context, kid, alg string) ([]key, error) {
+// the issuer has none, and an ErrTemporary where that cannot be known now. since is when the
+// token was here at the latest: a set that was fetched after it and lacks the key lacks it
+// for good, and is not fetched again for it. 0 is now.
+func (c *keyCache) lookup(ctx context.Context, kid, alg string, since authz.Instant) ([]key, error) {
 	if c.cfg.Static != nil {
 		return orUnknown(match(c.mu.keys, kid, alg), c.mu.leftOut)
 	}
@@ -113,6 +115,9 @@ func (c *keyCache) lookup(ctx context.Context, kid, alg string) ([]key, error) {
 	if fresh && len(found) > 0 {
 		return found, nil
 	}
+	if fresh && since != 0 && c.fetchedAfter(since) {
+		return c.unknown()
+	}
 	// The set is old, or does not know the key: it may know it now. Of several that find
 	// it old, one fetches, and the others go on with what there is.
 	err := c.refresh(ctx, began, !usable || len(found) == 0)
@@ -121,11 +126,22 @@ func (c *keyCache) lookup(ctx context.Context, kid, alg string) ([]key, error) {
 	case usable && len(found) > 0:
 		return found, nil
 	case err == nil:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return orUnknown(nil, c.mu.leftOut)
+		return c.unknown()
 	}
 	return nil, temporary("the keys of the issuer: %w", err)
+}
+
+// unknown says that the set that there is lacks a key.
+func (c *keyCache) unknown() ([]key, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return orUnknown(nil, c.mu.leftOut)
+}
+
+func (c *keyCache) fetchedAfter(since authz.Instant) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.fetched > since
 }
 
 func orUnknown(found []key, leftOut []error) ([]key, error) {

@@ -17,6 +17,20 @@ import (
 // Intake makes signals durable and in force before it returns, as *signals.Intake does.
 type Intake interface {
 	Push(ctx context.Context, sender signals.Sender, body []byte) (signals.Receipt, error)
+	// InForce reports whether Push would change nothing, for all of it is in force already.
+	InForce(sender signals.Sender, body []byte) bool
+}
+
+// Channel is what the way that a SET came says of it. The zero Channel says nothing.
+type Channel struct {
+	// Authentic: none but the issuer can have put it there. Its signature is not looked at,
+	// and it may have none ("alg":"none"). Everything else is.
+	Authentic bool
+	// Since is when it was here at the latest; 0 for now. Keys that were fetched later and
+	// lack its own lack it for good.
+	Since authz.Instant
+	// Shared: other replicas take it too. What is in force here already is not pushed again.
+	Shared bool
 }
 
 // Receiver takes the SETs of one issuer, however they come, and counts what became of them.
@@ -103,17 +117,23 @@ type Taken struct {
 // may be acknowledged. An *Error is for good; on an ErrTemporary the transmitter must send
 // it again.
 func (r *Receiver) Take(ctx context.Context, token []byte) (Taken, error) {
-	taken, err := r.take(ctx, token)
+	return r.takeFrom(ctx, token, Channel{})
+}
+
+// takeFrom is Take for a SET that came by a channel. With an error Taken has the ID, where
+// that could be read.
+func (r *Receiver) takeFrom(ctx context.Context, token []byte, ch Channel) (Taken, error) {
+	taken, err := r.take(ctx, token, ch)
 	if err != nil {
 		r.refused(taken.ID, err)
-		return Taken{}, err
+		return Taken{ID: taken.ID}, err
 	}
 	r.count(&taken)
 	return taken, nil
 }
 
-func (r *Receiver) take(ctx context.Context, token []byte) (taken Taken, err error) {
-	set, err := r.issuer.Verify(ctx, token)
+func (r *Receiver) take(ctx context.Context, token []byte, ch Channel) (taken Taken, err error) {
+	set, err := r.issuer.verifyFrom(ctx, token, ch)
 	if err != nil {
 		return taken, err
 	}
@@ -127,7 +147,7 @@ func (r *Receiver) take(ctx context.Context, token []byte) (taken Taken, err err
 	}
 	taken.Readings = translation.Readings
 	if len(translation.Signals) > 0 {
-		if taken.Receipt, err = r.push(ctx, set, translation.Signals); err != nil {
+		if taken.Receipt, err = r.push(ctx, set, translation.Signals, ch.Shared); err != nil {
 			return taken, err
 		}
 	}
@@ -140,8 +160,9 @@ func (r *Receiver) take(ctx context.Context, token []byte) (taken Taken, err err
 	return taken, nil
 }
 
-// push hands signals to the intake, all or none.
-func (r *Receiver) push(ctx context.Context, set *SET, list []signals.Signal) (signals.Receipt, error) {
+// push hands signals to the intake, all or none. The receipt is zero where they are shared and
+// were in force.
+func (r *Receiver) push(ctx context.Context, set *SET, list []signals.Signal, shared bool) (signals.Receipt, error) {
 	body := []byte{'['}
 	for i := range list {
 		if i > 0 {
@@ -150,7 +171,11 @@ func (r *Receiver) push(ctx context.Context, set *SET, list []signals.Signal) (s
 		body = list[i].AppendJSON(body)
 	}
 	sender := signals.Sender{Source: r.issuer.Source(), Authority: r.issuer.cfg.Authority}
-	receipt, err := r.intake.Push(ctx, sender, append(body, ']'))
+	body = append(body, ']')
+	if shared && r.intake.InForce(sender, body) {
+		return signals.Receipt{}, nil
+	}
+	receipt, err := r.intake.Push(ctx, sender, body)
 	if err == nil {
 		return receipt, nil
 	}

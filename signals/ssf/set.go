@@ -1,6 +1,7 @@
 package ssf
 
 import (
+	"bytes"
 	"encoding/base64"
 	"math"
 	"slices"
@@ -39,8 +40,9 @@ type header struct {
 }
 
 // splitToken holds a token to the compact serialization: three parts of base64url without
-// padding, none of them empty. go-jose would pass over line breaks in them.
-func splitToken(token []byte) (head []byte, err *Error) {
+// padding, none of them empty but, where that is permitted, the signature. go-jose would pass
+// over line breaks in them.
+func splitToken(token []byte, unsigned bool) (head []byte, err *Error) {
 	if len(token) > MaxSET {
 		return nil, refuse(InvalidRequest, "the token has %d bytes, more than %d", len(token), MaxSET)
 	}
@@ -61,7 +63,7 @@ func splitToken(token []byte) (head []byte, err *Error) {
 		}
 	}
 	switch {
-	case dots != 2 || last == len(token)-1:
+	case dots != 2 || last == len(token)-1 && !unsigned:
 		return nil, refuse(InvalidRequest, "the body is no compact JWS: want header.payload.signature")
 	case len(head) > maxHeader:
 		return nil, refuse(InvalidRequest, "the header of the token has %d bytes, more than %d", len(head), maxHeader)
@@ -96,6 +98,24 @@ func parseHeader(encoded []byte) (h header, err *Error) {
 		return h, refuse(InvalidRequest, `the token's header has "b64"`)
 	}
 	return h, nil
+}
+
+// payloadOf gives the payload of a token that splitToken let pass, and whose signature nobody
+// looks at. Without an algorithm there is no signature either (RFC 7515 appendix A.5).
+func payloadOf(token []byte, h header) ([]byte, error) {
+	_, rest, _ := bytes.Cut(token, []byte("."))
+	encoded, signature, _ := bytes.Cut(rest, []byte("."))
+	switch {
+	case h.Alg == "":
+		return nil, refuse(InvalidRequest, `"alg" of the token's header is missing`)
+	case (h.Alg == "none") != (len(signature) == 0):
+		return nil, refuse(InvalidRequest, `a token of the algorithm "none" has no signature, and every other has one`)
+	}
+	payload, err := base64.RawURLEncoding.AppendDecode(nil, encoded)
+	if err != nil {
+		return nil, refuse(InvalidRequest, "the payload of the token is no base64url")
+	}
+	return payload, nil
 }
 
 // isSET reports whether a typ says that a token is a SET: explicit typing, RFC 8417

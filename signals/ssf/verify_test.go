@@ -318,7 +318,7 @@ func TestWycheproofMustRejectsAreRejected(t *testing.T) {
 
 // opens is Issuer.verify without the check of typ.
 func opens(t *testing.T, i *Issuer, token string) bool {
-	head, refused := splitToken([]byte(token))
+	head, refused := splitToken([]byte(token), false)
 	if refused != nil {
 		return false
 	}
@@ -326,7 +326,7 @@ func opens(t *testing.T, i *Issuer, token string) bool {
 	if refused != nil {
 		return false
 	}
-	_, err := i.signed(t.Context(), []byte(token), h)
+	_, err := i.signed(t.Context(), []byte(token), h, 0)
 	return err == nil
 }
 
