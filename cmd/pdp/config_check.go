@@ -136,6 +136,11 @@ func (c *config) warnings() []string {
 		all = append(all, c.Issuers[i].warnings()...)
 	}
 	all = append(all, c.Log.warnings()...)
+	for i := range c.Issuers {
+		if t := c.Issuers[i].Topic; t != nil && t.ACL {
+			all = append(all, fmt.Sprintf("issuer %q: topic.authentic is acl: the signatures of its events on the topic %s are not looked at; whoever may write to that topic speaks as the issuer", c.Issuers[i].SSF.Name, t.Name))
+		}
+	}
 	if c.Rules.Watch && c.Rules.RequireSeal {
 		all = append(all, "rules.watch with rules.require_seal: a bundle is taken as soon as its seal matches")
 	}

@@ -23,8 +23,17 @@ type issuerConfig struct {
 	// PushCerts are the names in certificates that may push; see credential.Names.
 	PushCerts []string
 	Poll      *pollConfig
+	Topic     *topicConfig
 	Stream    *streamConfig // how its stream is managed; nil where that is not our affair
 	where     string
+}
+
+// topicConfig is a topic that an issuer's events are read from, of the brokers of the log.
+type topicConfig struct {
+	Name string
+	// ACL: the brokers let none but the issuer write there; signatures are not looked at.
+	ACL   bool
+	where string
 }
 
 // pollConfig is a stream that is polled.
@@ -33,12 +42,23 @@ type pollConfig struct {
 	credentialConfig
 }
 
+// eventTopics are the topics that issuers' events are read from.
+func (c *config) eventTopics() (names []string) {
+	for i := range c.Issuers {
+		if t := c.Issuers[i].Topic; t != nil {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
 var (
 	issuerKeys = []string{"name", "issuer", "audience", "algorithms", "keys", "interop", "legacy", "max_events", "tenants", "may",
-		"subjects", "subject_issuers", "simple", "critical", "scores", "table", "push", "poll", "stream"}
+		"subjects", "subject_issuers", "simple", "critical", "scores", "table", "push", "poll", "topic", "stream"}
 	keysKeys  = []string{"uri", "file", "refresh", "survive"}
 	pushKeys  = []string{"token_sha256", "cert_names", "anonymous"}
 	pollKeys  = append([]string{"endpoint"}, credentialKeys...)
+	topicKeys = []string{"name", "authentic"}
 	tableKeys = []string{"event", "when", "about", "say"}
 )
 
@@ -53,7 +73,7 @@ func (r *yamlReader) issuers(n *yaml.Node) {
 	names, issuers := map[string]string{}, map[string]string{}
 	for _, item := range n.Content {
 		if item.Kind != yaml.MappingNode {
-			r.bad(item, "issuers: want a mapping with name, issuer, audience, algorithms, keys, may, and push or poll")
+			r.bad(item, "issuers: want a mapping with name, issuer, audience, algorithms, keys, may, and push, poll or topic")
 			continue
 		}
 		before := len(r.problems)
@@ -86,8 +106,8 @@ func (r *yamlReader) checkIssuer(n *yaml.Node, c issuerConfig) {
 		}
 		return
 	}
-	if c.Push == nil && c.Poll == nil && c.Stream == nil {
-		r.bad(n, "issuer %q: its events come by push or by poll; say which", c.SSF.Name)
+	if c.Push == nil && c.Poll == nil && c.Topic == nil && c.Stream == nil {
+		r.bad(n, "issuer %q: its events come by push, by poll or by topic; say which", c.SSF.Name)
 	}
 	receiver := ssf.NewReceiver(i, nil, nil)
 	if c.Push != nil {
@@ -183,10 +203,13 @@ func (r *yamlReader) issuer(n *yaml.Node) issuerConfig {
 			c.Poll = r.poll(value)
 		case "stream":
 			c.Stream = r.stream(value)
+		case "topic":
+			c.Topic = r.topic(value)
 		default:
 			r.bad(key, "unknown key %q%s", key.Value, didYouMean(key.Value, issuerKeys))
 		}
 	}
+	s.Unsigned = c.Topic != nil && c.Topic.ACL && c.Push == nil && c.Poll == nil
 	if member(n, "may") == nil {
 		r.bad(n, "issuer %q: `may` does not say what its events may say: want may: {types: [...], kinds: [...]}", s.Name)
 	}
@@ -250,6 +273,31 @@ func (r *yamlReader) poll(n *yaml.Node) *pollConfig {
 	}
 	r.checkCredential(n, "poll", &p.credentialConfig)
 	return p
+}
+
+func (r *yamlReader) topic(n *yaml.Node) *topicConfig {
+	t := &topicConfig{where: r.place(n)}
+	authentic := "signature"
+	for key, value := range r.pairs(n, "topic") {
+		text, ok := r.scalar(value)
+		var err error
+		switch key.Value {
+		case "name":
+			err = topicName(&t.Name, text)
+		case "authentic":
+			err = oneOf(&authentic, text, "signature", "acl")
+		default:
+			r.bad(key, "unknown key %q%s", key.Value, didYouMean(key.Value, topicKeys))
+		}
+		if err != nil && ok {
+			r.bad(value, "topic.%s: %s", key.Value, err)
+		}
+	}
+	if n.Kind == yaml.MappingNode && member(n, "name") == nil {
+		r.bad(n, "topic: want its name")
+	}
+	t.ACL = authentic == "acl"
+	return t
 }
 
 func (r *yamlReader) table(n *yaml.Node) (rules []ssf.Rule) {

@@ -28,6 +28,11 @@ func (c *config) checkLog(all *problems) {
 				all.add(where, "%s has no meaning with log.kind: journal; say log.kind: kafka", path)
 			}
 		}
+		for i := range c.Issuers {
+			if t := c.Issuers[i].Topic; t != nil {
+				all.add(t.where, "issuer %q: a topic is of the brokers of the signal log: it takes log.kind: kafka, and this is journal", c.Issuers[i].SSF.Name)
+			}
+		}
 		return
 	case "kafka":
 	default:
@@ -39,6 +44,7 @@ func (c *config) checkLog(all *problems) {
 	if c.at["log.kafka.topic"] == "" {
 		all.add(c.where("log.kind"), "log.kind: kafka without log.kafka.topic: name the topic that is the log")
 	}
+	c.checkEventTopics(all)
 	if (k.TLS.Cert == "") != (k.TLS.Key == "") {
 		all.add(c.where("log.kafka.tls.cert"), "log.kafka.tls: cert and key go together")
 	}
@@ -62,6 +68,31 @@ func (c *config) checkLog(all *problems) {
 		case k.DeadLetterTopic:
 			all.add(where, "the dead letters would come back as signals: the topic %s cannot be an input", in.Topic)
 		}
+	}
+}
+
+// checkEventTopics finds topics of issuers' events that are something else, too.
+func (c *config) checkEventTopics(all *problems) {
+	k := &c.Log.Kafka
+	of := map[string]string{} // issuer by topic
+	for i := range c.Issuers {
+		t, name := c.Issuers[i].Topic, c.Issuers[i].SSF.Name
+		if t == nil || t.Name == "" {
+			continue
+		}
+		isInput := slices.ContainsFunc(k.Inputs, func(in kafka.Input) bool { return in.Topic == t.Name })
+		other, taken := of[t.Name]
+		switch {
+		case t.Name == k.Topic:
+			all.add(t.where, "issuer %q: the topic %s is the log, which replicas alone may write", name, t.Name)
+		case t.Name == k.DeadLetterTopic:
+			all.add(t.where, "issuer %q: the topic %s is that of dead letters: they would come back as events", name, t.Name)
+		case isInput:
+			all.add(t.where, "issuer %q: the topic %s is an input: its records are signals, and not events of an issuer", name, t.Name)
+		case taken:
+			all.add(t.where, "issuer %q: the topic %s is that of issuer %q: each needs a topic of its own", name, t.Name, other)
+		}
+		of[t.Name] = name
 	}
 }
 

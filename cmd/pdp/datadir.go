@@ -22,10 +22,11 @@ const (
 	spoolName       = "spool"           // signals that the log of several replicas has not taken yet
 	forwardedName   = "spool.forwarded" // up to where it has taken them
 	deadLettersName = "deadletters"     // records that could not be applied
+	eventsName      = "events"          // up to where the topics of issuers were read
 )
 
 var dataNames = []string{
-	lockName, clockName, journalName, snapshotsName, lastGoodName, localTokenName, spoolName, forwardedName, deadLettersName,
+	lockName, clockName, journalName, snapshotsName, lastGoodName, localTokenName, spoolName, forwardedName, deadLettersName, eventsName,
 }
 
 // openDataDir makes a data folder for this user alone, takes its lock, and empties it

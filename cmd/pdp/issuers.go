@@ -9,6 +9,7 @@ import (
 
 	"vigil/authz"
 	"vigil/server/control"
+	"vigil/signals/kafka"
 	"vigil/signals/ssf"
 )
 
@@ -18,8 +19,10 @@ import (
 func (n *node) receiveEvents(ctx context.Context) error {
 	receivers := make([]*ssf.Receiver, len(n.cfg.Issuers))
 	events := control.Events{Endpoints: map[string]http.Handler{}}
-	pollers := make([]*ssf.Poller, len(receivers))     // nil for those that are pushed alone
-	verifiers := make([]*ssf.Verifier, len(receivers)) // nil for those that are not asked
+	// Each nil for an issuer that is not polled, has no topic, is not asked.
+	pollers := make([]*ssf.Poller, len(receivers))
+	consumers := make([]*kafka.Consumer, len(receivers))
+	verifiers := make([]*ssf.Verifier, len(receivers))
 	for i := range n.cfg.Issuers {
 		c := &n.cfg.Issuers[i]
 		fault := func(err error) error {
@@ -60,6 +63,11 @@ func (n *node) receiveEvents(ctx context.Context) error {
 				return fault(err)
 			}
 		}
+		if c.Topic != nil {
+			if consumers[i], err = n.consumer(receivers[i], c); err != nil {
+				return fault(err)
+			}
+		}
 		if c.Stream != nil && c.Stream.VerifyEvery != 0 {
 			if verifiers[i], err = n.verifier(receivers[i], c.Stream); err != nil {
 				return fault(err)
@@ -91,6 +99,19 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		all := make([]control.Issuer, len(receivers))
 		for i, r := range receivers {
 			all[i] = issuerStatus(&n.cfg.Issuers[i].SSF, r, pollers[i], verifiers[i])
+			if consumers[i] != nil {
+				topic := topicStatus(n.cfg.Issuers[i].Topic, consumers[i])
+				all[i].Topic = &topic
+			}
+		}
+		return all
+	}
+	events.Topics = func() map[string]control.EventTopic {
+		all := map[string]control.EventTopic{}
+		for i, k := range consumers {
+			if k != nil {
+				all[n.cfg.Issuers[i].SSF.Name] = topicStatus(n.cfg.Issuers[i].Topic, k)
+			}
 		}
 		return all
 	}
@@ -98,6 +119,11 @@ func (n *node) receiveEvents(ctx context.Context) error {
 	for _, p := range pollers {
 		if p != nil {
 			n.follow(func() { _ = p.Run(ctx) }) // which ends with ctx alone
+		}
+	}
+	for _, k := range consumers {
+		if k != nil {
+			n.follow(func() { _ = k.Run(ctx) }) // likewise
 		}
 	}
 	for _, v := range verifiers {
@@ -110,12 +136,6 @@ func (n *node) receiveEvents(ctx context.Context) error {
 
 // issuerStatus is how the events of an issuer come in, in the words of the control port.
 func issuerStatus(cfg *ssf.Config, r *ssf.Receiver, p *ssf.Poller, v *ssf.Verifier) control.Issuer {
-	instant := func(i authz.Instant) string {
-		if i == 0 {
-			return ""
-		}
-		return i.String()
-	}
 	s := r.Status()
 	out := control.Issuer{Tenants: cfg.Authority.Tenants, VerifiedAt: s.Verified, IssuerStatus: control.IssuerStatus{
 		Name: cfg.Name, Issuer: cfg.Issuer, Heard: instant(s.Heard), Verified: instant(s.Verified), Stream: s.Stream.Status,
@@ -139,6 +159,14 @@ func issuerStatus(cfg *ssf.Config, r *ssf.Receiver, p *ssf.Poller, v *ssf.Verifi
 		}
 	}
 	return out
+}
+
+// instant is "" for none.
+func instant(i authz.Instant) string {
+	if i == 0 {
+		return ""
+	}
+	return i.String()
 }
 
 // poller makes what polls a stream, with its credentials.

@@ -78,7 +78,7 @@ func (c *topicsCreateCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer cancel()
 	created, err := kafka.Create(ctx, topics, kafka.CreateOptions{
-		Partitions: c.Partitions, Replication: c.Replication, DeadLetterTopic: cfg.Log.Kafka.DeadLetterTopic,
+		Partitions: c.Partitions, Replication: c.Replication, DeadLetterTopic: cfg.Log.Kafka.DeadLetterTopic, Topics: cfg.eventTopics(),
 	})
 	if !c.json() {
 		for _, t := range created {

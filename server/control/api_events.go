@@ -15,8 +15,21 @@ type IssuerStatus struct {
 	Polling  string        `json:"polling,omitempty"`  // why the last poll failed
 	Asked    string        `json:"asked,omitempty"`    // when this replica asked for a verification last
 	Asking   string        `json:"asking,omitempty"`   // why it could not, the last time
+	Topic    *EventTopic   `json:"topic,omitempty"`    // that its events are read from
 	Stream   string        `json:"stream,omitempty"`   // enabled, paused or disabled, as the transmitter said last
 	Missed   []MissedEvent `json:"missed"`             // the latest that met nothing, oldest first
+}
+
+// EventTopic is how the reading of the topic of an issuer goes, on this replica.
+type EventTopic struct {
+	Name      string           `json:"name"`
+	Authentic string           `json:"authentic"`         // signature or acl
+	Next      map[string]int64 `json:"next"`              // by "topic/partition", the first offset that may not have been taken
+	Behind    int64            `json:"behind"`            // records that were there and not taken yet
+	Taken     uint64           `json:"taken"`             // records since the start, with those that were refused
+	Lost      uint64           `json:"lost"`              // offsets since the start that were gone before they were read
+	Fresh     string           `json:"fresh,omitempty"`   // all that was there by then has been taken
+	Reading   string           `json:"reading,omitempty"` // why it does not go on just now
 }
 
 // MissedEvent is an event that was acknowledged and did not do what it says.

@@ -23,6 +23,7 @@ type Events struct {
 	Issuers   func() []Issuer              // nil: there are none
 	// Verifications counts those that were asked for on a schedule. Nil: none are.
 	Verifications func() map[VerificationCount]uint64
+	Topics        func() map[string]EventTopic // that are read, by the name of their issuer; nil: none
 }
 
 // Issuer is how the events of one issuer come in.
@@ -75,6 +76,10 @@ var (
 	eventsSeen     = counter("vigil_events_total", "Security events taken or refused, by issuer, event and outcome.", "issuer", "event", "outcome")
 	verifications  = counter("vigil_event_verifications_total", "Verifications of streams that this replica asked issuers for, by outcome.", "issuer", "outcome")
 	eventsVerified = gauge("vigil_events_verified_timestamp_seconds", "When a verification event of the issuer came to this replica last; 0 for never.", "issuer")
+	topicBehind    = gauge("vigil_events_topic_behind_records", "Records of an issuer's topic that were there and not taken yet.", "issuer", "topic")
+	topicTaken     = counter("vigil_events_topic_taken_total", "Records of an issuer's topic that were taken, or refused for good.", "issuer", "topic")
+	topicLost      = counter("vigil_events_topic_lost_total", "Offsets of an issuer's topic that were gone before they were read.", "issuer", "topic")
+	topicReads     = gauge("vigil_events_topic_reading", "Whether the reading of an issuer's topic goes on: 1 or 0.", "issuer", "topic")
 )
 
 func (s *Server) collectEvents(sample func(*family, float64, ...string)) {
@@ -96,5 +101,14 @@ func (s *Server) collectEvents(sample func(*family, float64, ...string)) {
 		for _, i := range events.Issuers() {
 			sample(eventsVerified, float64(i.VerifiedAt)/1e9, i.Name)
 		}
+	}
+	if events.Topics == nil {
+		return
+	}
+	for issuer, t := range events.Topics() {
+		sample(topicBehind, float64(t.Behind), issuer, t.Name)
+		sample(topicTaken, float64(t.Taken), issuer, t.Name)
+		sample(topicLost, float64(t.Lost), issuer, t.Name)
+		sample(topicReads, oneIf(t.Reading == ""), issuer, t.Name)
 	}
 }
