@@ -35,12 +35,14 @@ func TestEventsGoToTheEndpointOfTheirIssuer(t *testing.T) {
 	other := Issuer{IssuerStatus{Name: "other", Issuer: "https://other/", Missed: []MissedEvent{}}, []string{"default", "acme-of-nobody"}, 0}
 	idp := Issuer{IssuerStatus{Name: "idp", Issuer: "https://idp/", Heard: "2026-11-23T03:04:05Z", Stream: "enabled", Missed: []MissedEvent{
 		{At: "2026-11-23T03:04:05Z", ID: "j", Event: "e", Outcome: "unknown_entity", Refs: []string{"session:s"}}}}, []string{"default"}, start}
+	idp.Topic = &EventTopic{Name: "events", Authentic: "signature", Next: map[string]int64{"events/0": 7}, Behind: 3, Taken: 6, Lost: 2, Reading: "the keys are away"}
 	w.server.Receive(Events{
 		Counts:        func() map[EventCount]uint64 { return map[EventCount]uint64{{"idp", "session-revoked", "said"}: 3} },
 		Issuers:       func() []Issuer { return []Issuer{idp, other} },
+		Topics:        func() map[string]EventTopic { return map[string]EventTopic{"idp": *idp.Topic} },
 		Verifications: func() map[VerificationCount]uint64 { return map[VerificationCount]uint64{{"idp", "failed"}: 2} },
 	})
-	if got := w.do("GET", "/v1/events", kimToken, "").want(200); !strings.Contains(got.body, "session:s") || strings.Contains(got.body, "other") {
+	if got := w.do("GET", "/v1/events", kimToken, "").want(200); !strings.Contains(got.body, "session:s") || !strings.Contains(got.body, `"reading":"the keys are away"`) || strings.Contains(got.body, "other") {
 		t.Errorf("what kim of the tenant default sees: %s", got.body)
 	}
 	got := w.do("GET", "/metrics", kimToken, "")
@@ -52,6 +54,12 @@ func TestEventsGoToTheEndpointOfTheirIssuer(t *testing.T) {
 	} {
 		if !strings.Contains(got.body, line) {
 			t.Errorf("the metrics have no %s", line)
+		}
+	}
+	metrics := w.do("GET", "/metrics", kimToken, "").body
+	for _, want := range []string{"behind_records{%s} 3", "taken_total{%s} 6", "lost_total{%s} 2", "reading{%s} 0"} {
+		if want = fmt.Sprintf("vigil_events_topic_"+want, `issuer="idp",topic="events"`); !strings.Contains(metrics, want) {
+			t.Errorf("the metrics lack %s", want)
 		}
 	}
 }

@@ -76,10 +76,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Where raw holds no whole batch, as it does when the first is larger than it, need is the
 // size of that in bytes. A batch that is cut short at the end is not an error.
 //
+// by are the turns to unpack in.
+//
 // The error wraps errCorrupt where the bytes fail their checksum, or are none that a broker
 // would send: they may be good when they are fetched again. Other errors are those of each
 // and of ctx, for whose turn to unpack is waited.
-func readBatches(ctx context.Context, raw []byte, from int64, each func(*batch) error) (need int, err error) {
+func readBatches(ctx context.Context, by turns, raw []byte, from int64, each func(*batch) error) (need int, err error) {
 	before := int64(-1)
 	for start := 0; start < len(raw); {
 		rest := raw[start:]
@@ -109,7 +111,7 @@ func readBatches(ctx context.Context, raw []byte, from int64, each func(*batch) 
 		if b.last < from {
 			continue
 		}
-		if err := b.handTo(ctx, each); err != nil {
+		if err := b.handTo(ctx, by, each); err != nil {
 			return 0, err
 		}
 	}
@@ -117,7 +119,7 @@ func readBatches(ctx context.Context, raw []byte, from int64, each func(*batch) 
 }
 
 // handTo unpacks the batch and calls each with it.
-func (b *batch) handTo(ctx context.Context, each func(*batch) error) error {
+func (b *batch) handTo(ctx context.Context, by turns, each func(*batch) error) error {
 	if b.refused != "" || b.control {
 		return each(b)
 	}
@@ -125,7 +127,7 @@ func (b *batch) handTo(ctx context.Context, each func(*batch) error) error {
 	if b.codec == 0 {
 		b.body = packed
 	} else {
-		done, err := unpackTurn(ctx)
+		done, err := by.take(ctx)
 		if err != nil {
 			return err
 		}

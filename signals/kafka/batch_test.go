@@ -71,7 +71,7 @@ func values(base int64, of ...string) []byte {
 
 // read collects what readBatches hands on.
 func read(t testing.TB, raw []byte, from int64) (batches []batch, records []record, need int, err error) {
-	need, err = readBatches(t.Context(), raw, from, func(b *batch) error {
+	need, err = readBatches(t.Context(), unpacking, raw, from, func(b *batch) error {
 		batches = append(batches, *b)
 		for r := range b.records() {
 			records = append(records, r)
@@ -247,7 +247,7 @@ func TestMessagesOfOldFormatsAreRefusedByName(t *testing.T) {
 func TestTheCallersErrorEndsTheReading(t *testing.T) {
 	enough := errors.New("enough")
 	calls := 0
-	_, err := readBatches(t.Context(), slices.Concat(values(0, "a"), values(1, "b")), 0, func(*batch) error { calls++; return enough })
+	_, err := readBatches(t.Context(), unpacking, slices.Concat(values(0, "a"), values(1, "b")), 0, func(*batch) error { calls++; return enough })
 	if err != enough || calls != 1 {
 		t.Errorf("%d calls, %v", calls, err)
 	}
@@ -261,7 +261,7 @@ func fetchAll(t testing.TB, c *conn, id [16]byte, from int64) (batches []batch, 
 		if err = errors.Join(err, f.code.err()); err != nil {
 			t.Fatal(err)
 		}
-		_, err = readBatches(bounded(t), f.records, from, func(b *batch) error {
+		_, err = readBatches(bounded(t), unpacking, f.records, from, func(b *batch) error {
 			batches = append(batches, *b)
 			for r := range b.records() {
 				if r.offset >= from {

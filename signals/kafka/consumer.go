@@ -53,19 +53,21 @@ type Consumer struct {
 	c   ConsumerConfig
 	log *slog.Logger
 
-	told said // of Run's goroutine
+	turns turns // to unpack in: see unpacking
+	told  said  // of Run's goroutine
 
 	mu struct {
 		sync.Mutex
-		feed   *feed // while there is one
-		place  place
-		dirty  bool // place is not what the file says
-		taken  uint64
-		lost   uint64
-		fresh  authz.Instant
-		broken error         // why the topic as a whole is not read; nil while it is
-		stuck  map[int32]int // records by partition that are to be taken again
-		why    error         // what Take said last of one of these
+		feed     *feed // while there is one
+		place    place
+		dirty    bool // place is not what the file says
+		taken    uint64
+		lost     uint64
+		lostSaid time.Time // when that was said last
+		fresh    authz.Instant
+		broken   error         // why the topic as a whole is not read; nil while it is
+		stuck    map[int32]int // records by partition that are to be taken again
+		why      error         // what Take said last of one of these
 	}
 }
 
@@ -91,7 +93,7 @@ func NewConsumer(cfg Config, c ConsumerConfig) (*Consumer, error) {
 	if c.FS == nil {
 		c.FS = disk.OS
 	}
-	k := &Consumer{cfg: cfg, c: c, log: cfg.Logger}
+	k := &Consumer{cfg: cfg, c: c, log: cfg.Logger, turns: make(turns, unpackers)}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
@@ -131,7 +133,7 @@ func (k *Consumer) Run(ctx context.Context) error {
 
 // session reads until the topic cannot be read as it is. It returns why.
 func (k *Consumer) session(ctx context.Context) error {
-	f := &feed{skip: k.skipped}
+	f := &feed{skip: k.skipped, turns: k.turns}
 	f.furnish(k.cfg, []*topic{{name: k.c.Topic, base: base(k.c.Topic), decode: k.c.Decode}})
 	// How the topic is set is the business of those who write it.
 	asItIs := func(context.Context, *conn, *clusterMeta) (map[string]int, error) {
@@ -272,8 +274,12 @@ func (k *Consumer) skipped(number int32, from, to int64) {
 	defer k.mu.Unlock()
 	if _, known := k.mu.place.next[number]; known || from > 0 {
 		k.mu.lost += uint64(to - from)
-		k.log.Error("records are gone that were never read", slog.String("partition", k.nameLocked(number)),
-			slog.Int64("from", from), slog.Int64("to", to))
+		// A compacted topic has a great many gaps, and they are no line each.
+		if now := time.Now(); now.Sub(k.mu.lostSaid) >= sayEvery {
+			k.mu.lostSaid = now
+			k.log.Error("records are gone that were never read", slog.String("partition", k.nameLocked(number)),
+				slog.Int64("from", from), slog.Int64("to", to), slog.Uint64("lost_since_the_start", k.mu.lost))
+		}
 	}
 	k.moveLocked(number, to)
 }

@@ -276,6 +276,43 @@ func TestATopicThatIsMadeAnewIsReadFromItsBeginning(t *testing.T) {
 	again.has("0:0 p")
 }
 
+// TestAPlaceIsOfOneTopicAndOneLog: also where there is no mark to show that it is another.
+func TestAPlaceIsOfOneTopicAndOneLog(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.create("events", 1)
+	put(t, client(t, w.fake), "events", 0, "a", "b")
+	id := w.fake.TopicInfo("events").TopicID
+	for _, p := range []place{
+		{log: signals.LogID{1}, topic: [16]byte{7}, next: signals.Positions{base("events"): 1}},
+		{log: signals.LogID{7}, topic: id, next: signals.Positions{base("events"): 1}},
+	} {
+		fs := disktest.New()
+		fs.Put(placePath, []byte(encodePlace(&p)))
+		w.consume(fs).has("0:0 a", "0:1 b")
+	}
+	same := disktest.New()
+	same.Put(placePath, []byte(encodePlace(&place{log: signals.LogID{1}, topic: id, next: signals.Positions{base("events"): 1}})))
+	w.consume(same).has("0:1 b")
+}
+
+func TestAPlaceOfWhichAByteIsAnotherIsNoPlace(t *testing.T) {
+	text := encodePlace(&place{log: signals.LogID{1}, topic: [16]byte{2}, next: signals.Positions{4096: 12, 4097: 9}, marks: someMarks(1)})
+	if _, err := decodePlace(text); err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(text) {
+		for _, c := range []byte("0a:, -\n") {
+			other := text[:i] + string(c) + text[i+1:]
+			if _, err := decodePlace(other); err == nil && other != text {
+				t.Fatalf("%q", other)
+			}
+		}
+		if _, err := decodePlace(text[:i]); err == nil {
+			t.Fatalf("%q", text[:i])
+		}
+	}
+}
+
 // TestAPlaceThatCannotBeReadOrWrittenStopsNothing.
 func TestAPlaceThatCannotBeReadOrWrittenStopsNothing(t *testing.T) {
 	w := newWorld(t, 1, 1)
@@ -319,6 +356,34 @@ func TestAPoisonedTopicIsReadToItsEnd(t *testing.T) {
 		}
 	}
 	eventually(t, "it is at the end", func() bool { s := c.k.Status(); return s.Next["events/0"] == 5 && s.Behind == 0 && s.Err == nil })
+}
+
+// TestALogDoesNotWaitForATopicThatIsStuck: whose batches are packed, in more partitions than
+// may be unpacked at once.
+func TestALogDoesNotWaitForATopicThatIsStuck(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	const partitions = 2 * unpackers
+	w.create("events", partitions)
+	w.create("risks", 1)
+	cl := client(t, w.fake, kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	for p := range int32(partitions) {
+		put(t, cl, "events", p, strings.Repeat("a", 1000))
+	}
+	c := w.consume(disktest.New())
+	c.refuse(func(*Consumed) error { return errors.New("the keys are away") })
+	eventually(t, "it is stuck", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.tries) >= unpackers
+	})
+	put(t, cl, "risks", 0, strings.Repeat("b", 1000))
+	f := follow(t, w.openLog(w.config("risks")), nil)
+	f.wait()
+	if f.count() != 1 {
+		t.Error(f.count())
+	}
+	c.refuse(nil)
+	eventually(t, "all are taken", func() bool { return len(c.taken()) == partitions })
 }
 
 // TestEverythingIsTakenWhileBrokersComeAndGo.

@@ -24,6 +24,8 @@ type feed struct {
 	// skip is told of offsets that the brokers no longer have and that are passed over; nil
 	// where that ends Follow. It is called by the goroutine of the partition.
 	skip func(number int32, from, to int64)
+	// turns are those that batches are unpacked by.
+	turns turns
 
 	ctx     context.Context // ends with close
 	end     context.CancelFunc
@@ -60,6 +62,9 @@ func (l *feed) furnish(cfg Config, all []*topic) {
 	l.cfg, l.log, l.topics, l.progress = cfg, cfg.Logger, all, make(map[int32]*progress)
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
+	}
+	if l.turns == nil {
+		l.turns = unpacking
 	}
 	l.cluster = newCluster(&l.cfg, l.topics, &l.fresh, l.log)
 }

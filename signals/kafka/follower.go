@@ -181,6 +181,9 @@ func (f *follower) fetchAll(ctx context.Context, cn *conn, lead *lead, first pro
 		if err := f.take(ctx, &got); err != nil {
 			return err
 		}
+		if f.l.skip != nil {
+			seen = f.l.cfg.Now() // a delivery may take long, and is no pause
+		}
 		f.corrupt, f.odd = 0, 0
 		// Guard: applied before reached. Everything below next has been delivered. An end that was
 		// named is reached when next has come to it; under a flood that is one which was named

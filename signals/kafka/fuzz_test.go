@@ -40,7 +40,7 @@ func FuzzBatches(f *testing.F) {
 			at += int(size)
 		}
 		before := int64(-1)
-		need, err := readBatches(t.Context(), raw, from, func(b *batch) error {
+		need, err := readBatches(t.Context(), unpacking, raw, from, func(b *batch) error {
 			if b.base <= before || b.last < b.base || b.last < from {
 				t.Fatalf("a batch of %d to %d after %d, from %d", b.base, b.last, before, from)
 			}

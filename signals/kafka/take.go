@@ -27,7 +27,7 @@ type taken struct {
 // take delivers what a fetch brought. Only what was delivered moves next.
 func (f *follower) take(ctx context.Context, got *fetched) error {
 	f.taken.next = f.next
-	need, err := readBatches(ctx, got.records, f.next, f.takeBatch)
+	need, err := readBatches(ctx, f.l.turns, got.records, f.next, f.takeBatch)
 	if late := f.hand(); late != nil {
 		return late
 	}

@@ -20,18 +20,23 @@ import (
 // sees, up to a thousand times as much and more.
 const maxUnpacked = 16 << 20
 
-// unpackers is how many batches may be unpacked at once in this process, from before they
-// are unpacked until they have been delivered. With maxUnpacked it bounds the memory of all
-// partitions together. Applying is one at a time in any case, so more would wait elsewhere.
+// unpackers is how many batches may be unpacked at once, from before they are unpacked until
+// they have been delivered. With maxUnpacked it bounds the memory of all partitions together.
+// Applying is one at a time in any case, so more would wait elsewhere.
 const unpackers = 4
 
-var unpacking = make(chan struct{}, unpackers)
+// turns bounds who unpacks: it has a place for each.
+type turns chan struct{}
 
-// unpackTurn waits to be one of the unpackers. done gives the turn back.
-func unpackTurn(ctx context.Context) (done func(), err error) {
+// unpacking are the turns of all logs of this process. A Consumer has its own: it may hold
+// one for as long as what it reads cannot be taken, and no log must wait for that.
+var unpacking = make(turns, unpackers)
+
+// take waits for a turn. done gives it back.
+func (t turns) take(ctx context.Context) (done func(), err error) {
 	select {
-	case unpacking <- struct{}{}:
-		return func() { <-unpacking }, nil
+	case t <- struct{}{}:
+		return func() { <-t }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

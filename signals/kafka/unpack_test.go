@@ -187,7 +187,7 @@ func TestManyRecordsInFewBytesCostTheirBytes(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	count := 0
-	_, err := readBatches(t.Context(), raw, 0, func(b *batch) error {
+	_, err := readBatches(t.Context(), unpacking, raw, 0, func(b *batch) error {
 		for range b.records() {
 			count++
 		}
@@ -207,7 +207,7 @@ func TestUnpackingTakesTurns(t *testing.T) {
 	ends := make(chan error)
 	for range unpackers {
 		go func() {
-			_, err := readBatches(context.Background(), raw, 0, func(*batch) error { held <- struct{}{}; <-let; return nil })
+			_, err := readBatches(context.Background(), unpacking, raw, 0, func(*batch) error { held <- struct{}{}; <-let; return nil })
 			ends <- err
 		}()
 	}
@@ -216,7 +216,7 @@ func TestUnpackingTakesTurns(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		_, err := readBatches(ctx, raw, 0, func(*batch) error { return nil })
+		_, err := readBatches(ctx, unpacking, raw, 0, func(*batch) error { return nil })
 		ends <- err
 	}()
 	cancel()

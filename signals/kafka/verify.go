@@ -51,7 +51,7 @@ func (f *follower) verify(ctx context.Context, cn *conn, lead *lead, end int64) 
 // compare looks for the record of a mark among those that a fetch brought.
 func (f *follower) compare(ctx context.Context, raw []byte, m mark) error {
 	found, same := false, false
-	need, err := readBatches(ctx, raw, m.offset, func(b *batch) error {
+	need, err := readBatches(ctx, f.l.turns, raw, m.offset, func(b *batch) error {
 		if found || b.base > m.offset {
 			return nil
 		}
