@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,20 @@ func TestTopicsAreMadeAsTheCheckWantsThem(t *testing.T) {
 	}
 	if code, out, _ := run(t, "topics", "check", "--config", config); code != exitOK || !strings.HasPrefix(out, "ok") {
 		t.Errorf("afterwards: exit %d\n%s", code, out)
+	}
+}
+
+// TestTopicsOfIssuersAreMade, and how they are set is not checked.
+func TestTopicsOfIssuersAreMade(t *testing.T) {
+	config := topicsConfig(t, brokersOf(t, 3), "")
+	text, err := os.ReadFile(config)
+	must(t, err)
+	must(t, os.WriteFile(config, append(text, issuerOf("", "{name: events, authentic: acl}")...), 0o600))
+	code, out, said := run(t, "topics", "create", "--config", config)
+	for _, want := range []string{"created: events, partitions 3, copies 3\n", "ok, as the contract needs them: vigil-signals, risk\n"} {
+		if code != exitOK || !strings.Contains(out, want) {
+			t.Errorf("create: exit %d, no %q in\n%s%s", code, want, out, said)
+		}
 	}
 }
 
