@@ -53,8 +53,9 @@ type Consumer struct {
 	c   ConsumerConfig
 	log *slog.Logger
 
-	turns turns // to unpack in: see unpacking
-	told  said  // of Run's goroutine
+	turns   turns // to unpack in: see unpacking
+	told    said  // of Run's goroutine, why the topic cannot be read
+	unsaved said  // of whoever saves, which is one at a time, why the place cannot be written
 
 	mu struct {
 		sync.Mutex
@@ -139,6 +140,11 @@ func (k *Consumer) session(ctx context.Context) error {
 	asItIs := func(context.Context, *conn, *clusterMeta) (map[string]int, error) {
 		return map[string]int{k.c.Topic: 1}, nil
 	}
+	k.mu.Lock()
+	if k.mu.broken == nil {
+		k.mu.broken = errNotReached // until begin
+	}
+	k.mu.Unlock()
 	if err := f.open(ctx, asItIs); err != nil {
 		return err
 	}

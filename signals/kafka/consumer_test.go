@@ -256,7 +256,7 @@ func TestATopicThatIsMadeAnewIsReadFromItsBeginning(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	fs := disktest.New()
 	c := w.consume(fs) // and is waited for
-	eventually(t, "it waits", func() bool { return w.lines.has("waiting for the Kafka cluster") })
+	eventually(t, "it waits", func() bool { return w.lines.has("waiting for the Kafka cluster") && c.k.Status().Err != nil })
 	w.create("events", 1)
 	put(t, client(t, w.fake), "events", 0, "a", "b")
 	c.has("0:0 a", "0:1 b")

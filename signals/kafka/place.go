@@ -134,5 +134,7 @@ func (k *Consumer) save() {
 	k.mu.Lock()
 	k.mu.dirty = true
 	k.mu.Unlock()
-	k.log.Error("up to where the topic was read cannot be written down: after a start more of it is read again", slog.Any("error", err))
+	if k.unsaved.news(err) {
+		k.log.Error("up to where the topic was read cannot be written down: after a start more of it is read again", slog.Any("error", err))
+	}
 }

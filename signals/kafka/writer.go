@@ -222,7 +222,7 @@ var (
 	errGaveUp  = errors.New("no broker has confirmed it in time")
 	errClosing = errors.New("the log is being closed")
 	errHangs   = errors.New("the broker does not answer")
-	// errNotReached is what a lane is ill with before it has reached a leader.
+	// errNotReached is what a lane or a Consumer is ill with before it has reached a broker.
 	errNotReached = errors.New("no broker was reached yet")
 )
 

@@ -1,6 +1,7 @@
 // Package ssf takes security events as identity providers and SOC tools send them:
 // Security Event Tokens (SETs, RFC 8417) of the Shared Signals Framework 1.0 with the
-// events of CAEP 1.0 and RISC 1.0, pushed (RFC 8935) or polled (RFC 8936).
+// events of CAEP 1.0 and RISC 1.0, pushed (RFC 8935), polled (RFC 8936) or read from a topic
+// by somebody else (Topic).
 //
 // An Issuer verifies the SETs of one transmitter: signature, type, issuer, audience,
 // and what each event must say. It finds the entities that the subject means, by
