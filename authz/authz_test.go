@@ -10,7 +10,7 @@ import (
 
 func TestReferencesReadBackAsWritten(t *testing.T) {
 	for _, r := range []Ref{
-		{KindAgent, "invoice-agent"}, {KindUser, "spiffe://acme/u:1"}, {KindEverything, ""}, {KindTool, "büro"},
+		{KindAgent, "invoice-agent"}, {KindUser, "spiffe://acme/u:1"}, {KindEverything, ""}, {KindTool, "büro"}, {KindSource, "issuer:https://idp"},
 	} {
 		got, err := ParseRef(r.String())
 		if err != nil || got != r {
@@ -23,6 +23,9 @@ func TestReferencesReadBackAsWritten(t *testing.T) {
 		"none:a":                        `entity "none:a": unknown kind "none"`,
 		"agent:":                        `entity "agent:": the id is empty`,
 		"everything:x":                  `entity "everything:x": "everything" takes no id`,
+		"source:siem":                   `entity "source:siem": a source is client:NAME, issuer:NAME or topic:NAME`,
+		"source:client:":                `entity "source:client:": a source is client:NAME, issuer:NAME or topic:NAME`,
+		"source:agent:a":                `entity "source:agent:a": a source is client:NAME, issuer:NAME or topic:NAME`,
 		"agent:a\nb":                    `entity "agent:a\nb": the id holds a control character (0x0a)`,
 		"agent:a\xff":                   `entity "agent:a\xff": the id is not valid UTF-8`,
 		"user:" + string('\uFFFD'):      "entity \"user:\uFFFD\": the id is not valid UTF-8",

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -23,6 +24,7 @@ const (
 	KindTool
 	KindTenant
 	KindEverything
+	KindSource // a source of signals; see CheckSource
 	kindEnd
 )
 
@@ -31,7 +33,7 @@ const NumKinds = int(kindEnd)
 
 var kindNames = [kindEnd]string{
 	"none", "agent", "instance", "user", "session", "token", "grant",
-	"code", "model", "tool", "tenant", "everything",
+	"code", "model", "tool", "tenant", "everything", "source",
 }
 
 // Kinds lists every kind in its fixed order, without NoKind.
@@ -84,7 +86,7 @@ func (r Ref) String() string {
 }
 
 // ParseRef reads "kind:id" or "everything". An id is 1 to MaxID bytes of valid
-// UTF-8 without control characters.
+// UTF-8 without control characters; that of a source is as CheckSource has it.
 func ParseRef(s string) (Ref, error) {
 	if s == kindNames[KindEverything] {
 		return Ref{Kind: KindEverything}, nil
@@ -103,7 +105,29 @@ func ParseRef(s string) (Ref, error) {
 	if err := CheckID(id); err != nil {
 		return Ref{}, fmt.Errorf("entity %q: %w", s, err)
 	}
+	if kind == KindSource {
+		if err := CheckSource(id); err != nil {
+			return Ref{}, fmt.Errorf("entity %q: %w", s, err)
+		}
+	}
 	return Ref{Kind: kind, ID: id}, nil
+}
+
+// SourceKinds are what a source of signals can be: a client of the API, the issuer of
+// security events, a topic.
+func SourceKinds() []string { return []string{"client", "issuer", "topic"} }
+
+// CheckSource reports what makes id unfit to name a source of signals, if anything: it is
+// one of SourceKinds, a colon and a name, as "client:siem", and fit as an id.
+func CheckSource(id string) error {
+	if err := CheckID(id); err != nil {
+		return err
+	}
+	kind, name, ok := strings.Cut(id, ":")
+	if !ok || name == "" || !slices.Contains(SourceKinds(), kind) {
+		return fmt.Errorf("a source is client:NAME, issuer:NAME or topic:NAME")
+	}
+	return nil
 }
 
 // CheckID reports what makes id unfit to identify an entity, if anything. A request's

@@ -218,7 +218,7 @@ func stronger(a, b Outcome) Outcome {
 func moved(next, prev *Effective, news []Fact) bool {
 	if next.Status != prev.Status || next.Risk != prev.Risk || next.Tainted != prev.Tainted ||
 		next.Attested != prev.Attested || next.AttestedAt != prev.AttestedAt ||
-		next.Cutoff != prev.Cutoff || next.Narrowed != prev.Narrowed ||
+		next.Cutoff != prev.Cutoff || next.Narrowed != prev.Narrowed || next.Waived != prev.Waived ||
 		!slices.Equal(next.Left, prev.Left) || !slices.Equal(next.ApprovalFor, prev.ApprovalFor) ||
 		next.Registered != prev.Registered || !sameRegistration(next, prev) {
 		return true

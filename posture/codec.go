@@ -268,7 +268,7 @@ func reference[T any](d *decoder, table []T) (uint32, T) {
 
 func (d *decoder) fact(f *Fact, sources []string, registrations []*Registered) (r refs) {
 	*f = Fact{Facet: Facet(d.byte())}
-	if d.err == nil && (f.Facet < Registration || f.Facet > Lift) {
+	if d.err == nil && (f.Facet < Registration || f.Facet > Waive) {
 		d.at--
 		d.fail("facet %d: %w", f.Facet, ErrNewer)
 		return r

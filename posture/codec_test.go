@@ -34,6 +34,7 @@ func sampleFacts() []Fact {
 		of(Risk, func(f *Fact) { f.Risk = 100 }),
 		of(Attest, func(f *Fact) { f.Passed = true }),
 		of(Taint, func(*Fact) {}),
+		of(Waive, func(*Fact) {}),
 		of(ApprovalRequired, func(f *Fact) { f.Actions = []string{"*"} }),
 		of(ApprovalRequired, func(f *Fact) { f.Actions = []string{"pay", "read"} }),
 		of(Narrow, func(*Fact) {}),
@@ -92,7 +93,7 @@ func TestWhatIsNotInNormalFormIsRefused(t *testing.T) {
 	}{
 		{"version", "\x02" + head(Taint, 0)[1:] + time, "version 2", true},
 		{"facet 0", head(0, 0) + time, "facet 0", true},
-		{"facet to come", head(Lift+1, 0) + time, "byte 1: facet 13", true},
+		{"facet to come", head(Waive+1, 0) + time, "byte 1: facet 14", true},
 		{"flags to come", head(Taint, flagsEnd) + time, "flags 0x40", true},
 		{"a record of another facet", head(Taint, flagRecord) + time + "\x01r", "has not", false},
 		{"an empty record", head(UnreadableSignal, flagRecord) + time + "\x00", "empty text", false},
@@ -163,7 +164,7 @@ func TestEveryFactIsTakenInNormalForm(t *testing.T) {
 	noise := Fact{Source: "client:a", Time: 1, Risk: 500, Held: true, Passed: true, Cutoff: 3, Scopes: scopes, Actions: []string{"pay", "*"}, Record: "r",
 		Registration: &Registered{Scopes: scopes, Labels: labels}, Lifts: &Target{Facet: Taint, Source: "client:a", ID: "none"}}
 	var facts []Fact
-	for facet := range Lift + 3 {
+	for facet := range Waive + 3 {
 		f := noise
 		f.Facet, f.ID = facet, "x"
 		facts = append(facts, f)
@@ -180,7 +181,7 @@ func TestEveryFactIsTakenInNormalForm(t *testing.T) {
 			t.Errorf("%+v: %v", f, err)
 		}
 	}
-	if n := len(e.all(UnreadableSignal)); n != 2 { // the unknown facets 0, 13 and 14 are of one content
+	if n := len(e.all(UnreadableSignal)); n != 2 { // the unknown facets 0, 14 and 15 are of one content
 		t.Errorf("%d unreadable signals", n)
 	}
 }

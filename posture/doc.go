@@ -15,6 +15,7 @@
 //	risk                     newest unexpired speaks    the maximum              expiry, a newer fact
 //	attestation              newest speaks              fail if any fails        a newer one; a pass also by expiry
 //	taint, approval, narrow  all stand                  union; scopes intersect  expiry, a lift
+//	waive                    all stand                  waived while any stands  expiry, a lift
 //	revoke, decommission     stand                      stand                    nothing
 //	issued before            the maximum                the maximum              nothing
 //	unreadable signal        all stand                  all stand                a lift
@@ -24,6 +25,9 @@
 // least as long. Of two facts of the same time the more restrictive is the newer, then
 // the one with the larger content hash. Facets that nothing ends pay no heed to Until.
 // What a record keeps is bounded; see fold.go for what happens beyond.
+//
+// Beside the records a Store keeps when each source was heard last, a maximum and so a
+// join, too; see Store.Hear.
 //
 // # Who may do what when
 //

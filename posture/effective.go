@@ -29,12 +29,13 @@ type Span struct {
 	*Limits     // never nil
 }
 
-// Limits is what posture withdraws short of a status.
+// Limits is what posture withdraws short of a status, and what it waives.
 type Limits struct {
 	Cutoff      authz.Instant // issued before this is dead; 0 for none
 	Narrowed    bool          // Left counts
 	Left        []string      // scopes left by narrowing, sorted
 	ApprovalFor []string      // actions for which posture demands approval, sorted; ["*"] is every action
+	Waived      bool          // that the source is silent is to stop nobody
 }
 
 const beginning authz.Instant = math.MinInt64
@@ -121,6 +122,8 @@ func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
 			e.Status = authz.Unreadable
 		case IssuedBefore:
 			limits.Cutoff = f.Cutoff
+		case Waive:
+			limits.Waived = true
 		}
 	}
 	speak()
@@ -139,7 +142,7 @@ func effectiveAt(id, facts string, d *dict, now authz.Instant) Effective {
 		slices.Sort(limits.ApprovalFor)
 	}
 	span.Limits = noLimits
-	if limits.Cutoff != 0 || limits.Narrowed || limits.ApprovalFor != nil {
+	if limits.Cutoff != 0 || limits.Narrowed || limits.ApprovalFor != nil || limits.Waived {
 		own := limits
 		span.Limits = &own
 	}
@@ -248,9 +251,9 @@ func (e *Effective) speakers(facet Facet) (speak []Fact) {
 	return speak
 }
 
-// withdrawals gives the facts that each withdraw something while e holds: those in force
-// of the facets whose facts do not exclude one another, and that there is a revocation or
-// a decommission, by whomever.
+// withdrawals gives the facts that each withdraw something, or waive it, while e holds:
+// those in force of the facets whose facts do not exclude one another, and that there is a
+// revocation or a decommission, by whomever.
 func (e *Effective) withdrawals() (all []Fact) {
 	for c := e.cursor(); c.next(); {
 		f := &c.fact
@@ -262,7 +265,7 @@ func (e *Effective) withdrawals() (all []Fact) {
 			if e.standing(f) {
 				all = append(all, *f)
 			}
-		case Taint, ApprovalRequired, Narrow, UnreadableSignal:
+		case Taint, ApprovalRequired, Narrow, UnreadableSignal, Waive:
 			if e.standing(f) {
 				all = append(all, *f)
 			}
@@ -321,6 +324,9 @@ func (e *Effective) NarrowedBy() []Fact { return e.all(Narrow) }
 
 // TaintedBy gives the facts behind Tainted.
 func (e *Effective) TaintedBy() []Fact { return e.all(Taint) }
+
+// WaivedBy gives the facts behind Waived.
+func (e *Effective) WaivedBy() []Fact { return e.all(Waive) }
 
 // AttestedBy gives the newest attestation of each source, expired passes left out.
 func (e *Effective) AttestedBy() (by []Fact) {

@@ -20,6 +20,7 @@ const (
 	Decommission
 	UnreadableSignal
 	Lift
+	Waive
 )
 
 // Fact is one statement about one facet of one entity. It is identified by

@@ -11,7 +11,8 @@ import (
 
 // What the caps do, and what they cost. Every fold restricts at least as much, for at
 // least as long, as what it replaces, whatever comes later: a cap never gives
-// permission back. Within the caps joining does not depend on order. Beyond them:
+// permission back. What waives is not folded: what overflows of it is dropped, those that
+// end first. Within the caps joining does not depend on order. Beyond them:
 //
 //   - facts that all stand: the fold is the same in every order, unless some of the
 //     facts that overflowed are lifted (a fold cannot be lifted);
@@ -39,7 +40,10 @@ func (c *caps) joinStanding(items, lifts []item) []item {
 		}
 	}
 	if len(out) > c.stand {
-		folded = max(folded, dropShortest(&out, c.stand))
+		end := dropShortest(&out, c.stand)
+		if facet != Waive {
+			folded = max(folded, end)
+		}
 	}
 	if folded != 0 {
 		fold := fold(facet, 0, folded)
@@ -47,6 +51,18 @@ func (c *caps) joinStanding(items, lifts []item) []item {
 		out = slices.Insert(slices.Clip(out), at, foldItem(fold, rest))
 	}
 	return out
+}
+
+// forgetWaived drops the waivers that a lift which was forgotten may have ended: where as
+// many lifts are kept as there may be, those dated no later than the oldest of them. Came
+// one of them again, nothing else would stand against it. A lift is dated after what it
+// ends, but for what clocks differ.
+func (c *caps) forgetWaived(items, lifts []item) []item {
+	if len(lifts) < c.lifts {
+		return items
+	}
+	oldest := slices.MinFunc(lifts, func(a, b item) int { return cmp.Compare(a.Time, b.Time) })
+	return slices.DeleteFunc(items, func(it item) bool { return it.Time <= oldest.Time })
 }
 
 func liftedBy(f *Fact, lifts []item) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"math"
 	"slices"
 )
 
@@ -17,10 +18,19 @@ type item struct {
 // the later, where of two facts of the same time the more restrictive counts as newer,
 // and then the one with the larger content hash. Position never counts.
 func order(a, b *Fact) int {
-	if c := cmp.Or(cmp.Compare(a.Facet, b.Facet), cmp.Compare(a.Source, b.Source)); c != 0 {
+	if c := cmp.Or(cmp.Compare(a.Facet.rank(), b.Facet.rank()), cmp.Compare(a.Source, b.Source)); c != 0 {
 		return c
 	}
 	return newness(a, b)
+}
+
+// rank is the place of a facet in the order of facts: lifts are last, also behind the
+// facets that were added after them, whose numbers are in every snapshot.
+func (f Facet) rank() Facet {
+	if f == Lift {
+		return math.MaxUint8
+	}
+	return f
 }
 
 // newness compares facts of one facet by age.
@@ -71,9 +81,10 @@ type caps struct {
 	steps   int // facts of one source's line
 	sources int // lines per facet
 	lifts   int
+	heard   int // sources whose last word is remembered, in a store
 }
 
-var defaultCaps = caps{stand: 128, steps: 64, sources: 64, lifts: 1024}
+var defaultCaps = caps{stand: 128, steps: 64, sources: 64, lifts: 1024, heard: 4096}
 
 // add puts a fact where it belongs among items, unless they say the same already.
 func add(items []item, f *Fact) []item {
@@ -118,6 +129,10 @@ func (c *caps) joinFacet(kept []item, facet Facet, items, lifts []item) []item {
 		return append(kept, slices.MaxFunc(items, func(a, b item) int { return newness(&a.Fact, &b.Fact) }))
 	case Hold, Risk, Attest:
 		return c.joinLines(kept, facet, items)
+	case Waive:
+		if items = c.forgetWaived(items, lifts); len(items) == 0 {
+			return kept
+		}
 	case Revoke, Decommission:
 		return append(kept, slices.MinFunc(items, func(a, b item) int { return earliest(&a.Fact, &b.Fact) }))
 	case IssuedBefore:
@@ -133,7 +148,7 @@ func (c *caps) joinFacet(kept []item, facet Facet, items, lifts []item) []item {
 
 // joinLifts keeps one lift per target, the earliest, and of these the newest. A lift
 // that is forgotten has done its work; what it killed could return only as a
-// redelivery, and what can be lifted only ever restricts.
+// redelivery, and what can be lifted restricts, but for what waives: see forgetWaived.
 func (c *caps) joinLifts(lifts []item) []item {
 	// Those of the old record are of distinct targets, so only the new ones can be twins.
 	for i := len(lifts) - 1; i >= 0; i-- {

@@ -24,7 +24,7 @@ var modelKeys = []authz.Key{
 
 var anyFacet = rapid.SampledFrom([]Facet{
 	Registration, Hold, Hold, Hold, Risk, Risk, Risk, Attest, Attest, Taint, ApprovalRequired, Narrow, Narrow,
-	Revoke, IssuedBefore, Decommission, UnreadableSignal, Lift, Lift,
+	Revoke, IssuedBefore, Decommission, UnreadableSignal, Lift, Lift, Waive,
 })
 
 func drawFact(t *rapid.T) Fact { return drawFactOf(t, anyFacet.Draw(t, "facet")) }
@@ -65,7 +65,7 @@ func drawFactOf(t *rapid.T, facet Facet) Fact {
 		f.Record = rapid.SampledFrom([]string{"", "r", "s"}).Draw(t, "record")
 	case Lift:
 		f.Lifts = &Target{
-			Facet:  rapid.SampledFrom([]Facet{Taint, ApprovalRequired, Narrow, UnreadableSignal}).Draw(t, "lifted facet"),
+			Facet:  rapid.SampledFrom([]Facet{Taint, ApprovalRequired, Narrow, UnreadableSignal, Waive}).Draw(t, "lifted facet"),
 			Source: rapid.SampledFrom([]string{"client:soar", "issuer:idp"}).Draw(t, "lifted source"),
 			ID:     rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "lifted id"),
 		}

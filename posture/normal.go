@@ -60,7 +60,7 @@ func normal(f *Fact) (Fact, bool) {
 		if len(f.Record) <= MaxRecord {
 			n.Record = f.Record
 		}
-	case Taint, Revoke, Decommission:
+	case Taint, Revoke, Decommission, Waive:
 	default:
 		// A statement that this version does not know may be as bad as they come.
 		n.Facet, n.Until = UnreadableSignal, authz.Forever
@@ -81,7 +81,7 @@ func neverEnds(f Facet) bool {
 // liftable says where all facts stand, so that one of them can be lifted.
 func liftable(f Facet) bool {
 	switch f {
-	case Taint, ApprovalRequired, Narrow, UnreadableSignal:
+	case Taint, ApprovalRequired, Narrow, UnreadableSignal, Waive:
 		return true
 	}
 	return false

@@ -99,29 +99,31 @@ func (in *snapshotReader) all() error {
 		return errors.New("this is no snapshot")
 	}
 	versions := head[len(snapshotMagic):]
-	if versions[0] != snapshotVersion || versions[1] != factVersion {
-		return fmt.Errorf("versions %d and %d, not %d and %d: %w",
+	if versions[0] < 1 || versions[0] > snapshotVersion || versions[1] != factVersion {
+		return fmt.Errorf("versions %d and %d, not up to %d and %d: %w",
 			versions[0], versions[1], snapshotVersion, factVersion, ErrNewer)
 	}
 	if !in.discard {
 		in.store.expect(binary.BigEndian.Uint64(versions[2:]))
 	}
 	var block []byte
-	for {
-		in.start = in.at
-		length, err := in.read(block, 4)
+	if versions[0] > 1 {
+		if block, err = in.block(block); err == nil {
+			err = in.verify()
+		}
+		if err == nil {
+			err = in.heard(string(block))
+		}
 		if err != nil {
 			return err
 		}
-		n := binary.BigEndian.Uint32(length)
-		if n == 0 {
-			return in.end()
-		}
-		if n > maxBlock {
-			return fmt.Errorf("a block of %d bytes", n)
-		}
-		if block, err = in.read(block, int(n)); err != nil {
+	}
+	for {
+		if block, err = in.block(block); err != nil {
 			return err
+		}
+		if len(block) == 0 {
+			return in.end()
 		}
 		if err := in.verify(); err != nil {
 			return err
@@ -130,6 +132,47 @@ func (in *snapshotReader) all() error {
 			return err
 		}
 	}
+}
+
+// block reads the length and the payload of a block, using buf's memory.
+func (in *snapshotReader) block(buf []byte) ([]byte, error) {
+	in.start = in.at
+	length, err := in.read(buf, 4)
+	if err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(length)
+	if n > maxBlock {
+		return nil, fmt.Errorf("a block of %d bytes", n)
+	}
+	return in.read(length, int(n))
+}
+
+// heard reads when the sources were heard last.
+func (in *snapshotReader) heard(block string) error {
+	d := decoder{s: block}
+	last := ""
+	var all []sourceHeard
+	if block == "" {
+		return errors.New("nothing was heard, which is version 1")
+	}
+	for d.at < len(d.s) {
+		source, at := d.string(), d.instant()
+		switch {
+		case d.err != nil:
+			return d.err
+		case source <= last:
+			return fmt.Errorf("source %q is out of order", source)
+		case at <= 0:
+			return fmt.Errorf("source %q was heard at %d", source, at)
+		}
+		last = source
+		all = append(all, sourceHeard{source, at})
+	}
+	if !in.discard {
+		in.store.heard.fill(all, in.store.caps.heard)
+	}
+	return nil
 }
 
 // end reads the last block.

@@ -6,7 +6,8 @@ import (
 	"vigil/authz"
 )
 
-// Scratch gives a small store of its own that knows of keys what s knows, so that it can
+// Scratch gives a small store of its own that knows of keys what s knows, and has heard the
+// sources that s has heard, so that it can
 // be seen what facts would do: nothing that is applied to it shows in s. Each record is
 // as it was at some instant during the call, not all at one. now is that of Apply. What
 // Scratch gives shares no memory that s changes.
@@ -18,6 +19,9 @@ func (s *Store) Scratch(now authz.Instant, keys []authz.Key) *Store {
 			// Facts of a record are in canonical form, and joining is idempotent.
 			scratch.Apply(now, []Change{{Key: key, Facts: facts}})
 		}
+	}
+	for _, h := range s.heard.all() {
+		scratch.Hear(h.source, h.at)
 	}
 	return scratch
 }

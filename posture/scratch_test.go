@@ -12,7 +12,7 @@ import (
 // store keeps the same facts, also those that stand for more than a cap allows, and what is
 // applied to it then does the same there as it would here, and nothing here.
 func TestScratchSaysTheSameAndKeepsItToItself(t *testing.T) {
-	few := &caps{stand: 2, steps: 2, sources: 2, lifts: 2}
+	few := &caps{stand: 2, steps: 2, sources: 2, lifts: 2, heard: 2}
 	rapid.Check(t, func(t *rapid.T) {
 		c := rapid.SampledFrom([]*caps{few, &defaultCaps}).Draw(t, "caps")
 		s, same := newStore(4, c), newStore(4, c)

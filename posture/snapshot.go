@@ -15,6 +15,7 @@ import (
 //	magic                        8 bytes
 //	versions                     of the snapshot and of the facts in it, a byte each
 //	about                        how many entities there are, 8 bytes; a hint
+//	heard                        a block; not in version 1
 //	blocks                       until one of length 0
 //	    length                   4 bytes
 //	    payload                  whole entities; in the last block, their number, 8 bytes
@@ -29,9 +30,12 @@ import (
 // came before in the file: every tenant, source and registration that is written out
 // becomes the next entry of its table, until that has maxSnapshotRefs entries. Entities
 // are sorted by tenant, kind and id, so equal postures give equal snapshots.
+//
+// The block of what was heard has every source, a string, and when it was heard last, 8
+// bytes; sorted by source. Version 1 is what is written where nothing was heard.
 const (
 	snapshotMagic   = "vigilpo\n"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	maxSnapshotRefs = 1 << 16
 	blockSize       = 64 << 10
 	maxBlock        = 1 << 28
@@ -39,14 +43,22 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// WriteSnapshot writes every unexpired fact, in a canonical order, ending in a checksum.
+// WriteSnapshot writes every unexpired fact, and when each source was heard last, in a canonical order, ending in a checksum.
 // Changes applied meanwhile may or may not be in it. It keeps 8 bytes per entity while
 // it runs, not the facts.
 func (s *Store) WriteSnapshot(w io.Writer, now authz.Instant) error {
 	cells := s.sorted(now)
 	out := snapshotWriter{w: w, store: s, now: now}
-	head := append([]byte(snapshotMagic), snapshotVersion, factVersion)
+	heard, version := out.heard(), byte(snapshotVersion)
+	if len(heard) == 0 {
+		version = 1
+	}
+	head := append([]byte(snapshotMagic), version, factVersion)
 	out.write(binary.BigEndian.AppendUint64(head, uint64(len(cells))))
+	if len(heard) > 0 {
+		out.block(heard)
+		out.checksum()
+	}
 	for _, c := range cells {
 		if out.err != nil {
 			break
@@ -127,6 +139,13 @@ func (t *table16[K]) ref(k K, own func(K) K) uint32 {
 		(*t)[own(k)] = uint32(len(*t) + 1)
 	}
 	return 0
+}
+
+func (o *snapshotWriter) heard() (payload []byte) {
+	for _, h := range o.store.heard.all() {
+		payload = binary.BigEndian.AppendUint64(appendString(payload, h.source), uint64(h.at))
+	}
+	return payload
 }
 
 func (o *snapshotWriter) entity(c *cell) {

@@ -46,6 +46,7 @@ type Store struct {
 	// unreadable counts those under an unreadable signal, which no time ends.
 	unreadable atomic.Int64
 	asOf       atomic.Pointer[string]
+	heard      heard
 
 	items, kept []item // scratch; guarded by mu
 
@@ -68,6 +69,7 @@ func newStore(birthBits uint, c *caps) *Store {
 		caps:      c,
 	}
 	s.tenants.Store(&tenants{numbers: map[string]uint32{}, list: []tenant{{}}})
+	s.heard.table.Store(&map[string]*atomic.Int64{})
 	s.addTenant("") // of what stands above tenants, which every request touches
 	for i := range s.shards {
 		s.shards[i].table.Store(&table{slots: make([]atomic.Pointer[cell], minSlots)})

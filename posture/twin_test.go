@@ -31,9 +31,10 @@ type saying struct {
 	Narrowed    bool
 	Left        []string
 	ApprovalFor []string
+	Waived      bool
 
-	Holds, Tainted, Approval, NarrowedBy, AttestedBy []string
-	RevokedBy, CutoffBy, RiskBy                      string
+	Holds, Tainted, Approval, NarrowedBy, AttestedBy, WaivedBy []string
+	RevokedBy, CutoffBy, RiskBy                                string
 }
 
 func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
@@ -91,13 +92,15 @@ func (t twin) at(key authz.Key, now authz.Instant) (say saying) {
 		say.AttestedAt = slices.MaxFunc(passes, func(a, b Fact) int { return cmp.Compare(a.Time, b.Time) }).Time
 	}
 
-	// Taint, approval, narrowing: all stand until they expire or are lifted.
+	// Taint, approval, narrowing, waiving: all stand until they expire or are lifted.
 	standing := func(facet Facet) []Fact {
 		return distinct(only(of(facts, facet), func(f Fact) bool { return unexpired(f) && !lifted(facts, f) }))
 	}
 	taints, approvals, narrows := standing(Taint), standing(ApprovalRequired), standing(Narrow)
 	say.Standing.Tainted = len(taints) > 0
 	say.Tainted, say.Approval, say.NarrowedBy = ids(taints), ids(approvals), ids(narrows)
+	waives := standing(Waive)
+	say.Waived, say.WaivedBy = len(waives) > 0, ids(waives)
 	for _, f := range approvals {
 		say.ApprovalFor = sortedSet(append(say.ApprovalFor, f.Actions...))
 	}
@@ -220,6 +223,7 @@ func said(e *Effective) (say saying) {
 	say.Left, say.ApprovalFor = e.Left, e.ApprovalFor
 	say.Holds, say.Tainted, say.Approval = ids(e.Holds()), ids(e.TaintedBy()), ids(e.ApprovalBy())
 	say.NarrowedBy, say.AttestedBy = ids(e.NarrowedBy()), ids(e.AttestedBy())
+	say.Waived, say.WaivedBy = e.Waived, ids(e.WaivedBy())
 	for to, f := range map[*string]*Fact{&say.RevokedBy: e.RevokedBy(), &say.CutoffBy: e.CutoffBy(), &say.RiskBy: e.RiskBy()} {
 		if f != nil {
 			*to = name(*f)
