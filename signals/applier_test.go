@@ -260,7 +260,7 @@ func anyRecord(r *rand.Rand, i int) []byte {
 	refs := []string{"agent:a", "agent:b", "session:s", "everything"}
 	more := []string{id(fmt.Sprint(i)), about(refs[r.IntN(3)], refs[3]), when(start.Add(time.Duration(r.IntN(400)-200) * time.Second))}
 	var typ Type
-	switch types := Types(); r.IntN(14) {
+	switch types := Types(); r.IntN(16) {
 	case 0:
 		typ, more = TypeRegister, append(more[:1:1], about(refs[r.IntN(3)]), fmt.Sprintf(`"class":"c%d"`, r.IntN(3)))
 	case 1:
@@ -281,6 +281,13 @@ func anyRecord(r *rand.Rand, i int) []byte {
 		typ, more = TypeQuarantine, append(more, fmt.Sprintf(`"expires":%q`, start.Add(2*time.Hour)))
 	case 9, 10:
 		typ = TypeQuarantine
+	case 11:
+		typ, more = TypeWaive, append(more[:1:1], when(start), `"entities":["source:client:s1"]`,
+			fmt.Sprintf(`"expires":%q`, start.Add(time.Duration(1+r.IntN(90))*time.Minute)), `"reason":"r"`)
+	case 12:
+		typ, more = TypeLift, append(more[:1:1], `"entities":["source:client:s1"]`, fmt.Sprintf(`"lifts":{"type":"waive","id":"%d"}`, r.IntN(120)))
+	case 13:
+		typ, more = TypeHeartbeat, append(more[:1:1], `"entities":["source:client:s1"]`)
 	default:
 		typ = TypeTaint
 	}

@@ -62,11 +62,35 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 		}
 		out.count.Type = in.typ
 	}
+	if in.typ == string(TypeHeartbeat) {
+		out.results = heartbeat(a.cfg.Store, &in.rec, e.Appended)
+	}
+	a.hear(out.count.Source, e)
 	out.count.Outcome = strongest(out.results).String()
 	if in.unread != nil {
 		a.warn("a signal could not be read; its entities are held", e, &in, in.unread.Error())
 	}
 	return out, nil
+}
+
+// hear notes that the source of a record which was accepted is alive, as of the time at which
+// the log took the record: so replicas that applied the same have heard the same. What was
+// spooled has been dated by this machine alone and is heard when the log has it.
+func (a *Applier) hear(source string, e *Entry) {
+	if e.Position.Partition != SpoolPartition {
+		a.cfg.Store.Hear(source, e.Appended)
+	}
+}
+
+// heartbeat says what a heartbeat does that the log takes at an instant. There is no record
+// for it to change: its source is known by who it is.
+func heartbeat(store *posture.Store, rec *Record, at authz.Instant) []posture.Result {
+	ref := authz.Ref{Kind: authz.KindSource, ID: rec.Source.String()}
+	outcome := posture.NoChange
+	if store.Heard(ref.ID) < at {
+		outcome = posture.Applied
+	}
+	return []posture.Result{{Key: ref.In(rec.Tenant), Outcome: outcome, Known: true}}
 }
 
 // join is Store.Apply, which leaves all of the changes in force or none when it panics.

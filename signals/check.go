@@ -47,6 +47,15 @@ func (s *Signal) check(seen *members) *DecodeError {
 	if s.Type == TypeAttest && !s.Passed && seen.set.has(mExpires) {
 		return &DecodeError{Code: CodeBadValue, Detail: "a failed attestation ends with a newer one, not by itself", Pointer: "/expires"}
 	}
+	switch {
+	case s.Type == TypeWaive && s.Expires > s.Time.Add(MaxWaiver):
+		return &DecodeError{Code: CodeBadValue, Pointer: "/expires",
+			Detail: fmt.Sprintf("is more than %v after \"time\": what is to be waived for longer is for the rules to say", MaxWaiver)}
+	case s.Type == TypeWaive && s.Reason == "":
+		return &DecodeError{Code: CodeBadValue, Pointer: "/reason", Detail: "is empty: a waive says why"}
+	case s.Type == TypeHeartbeat && len(s.Entities) > 1:
+		return &DecodeError{Code: CodeBadValue, Pointer: "/entities", Detail: "a heartbeat is about one source, the sender's own"}
+	}
 	if s.Type == TypeRequireApproval && (len(s.Actions) == 0 || slices.Contains(s.Actions, "*")) {
 		s.Actions = []string{"*"}
 	}
@@ -88,6 +97,10 @@ func (s *Signal) checkKinds(spec *typeSpec) *DecodeError {
 		if !spec.kinds.has(ref.Kind) {
 			return &DecodeError{Code: CodeBadValue, Pointer: at(i),
 				Detail: fmt.Sprintf("%s is never about %s", spec.name.withArticle(), aKind(ref.Kind))}
+		}
+		if s.Type == TypeLift && (ref.Kind == authz.KindSource) != (s.Lifts.Type == TypeWaive) {
+			return &DecodeError{Code: CodeBadValue, Pointer: at(i),
+				Detail: fmt.Sprintf("a lift of a %s is never about %s", s.Lifts.Type, aKind(ref.Kind))}
 		}
 		if s.Type == TypeRevoke && s.IssuedBefore == 0 && !revocable.has(ref.Kind) {
 			return &DecodeError{Code: CodeBadValue, Pointer: at(i),

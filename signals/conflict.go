@@ -69,7 +69,7 @@ func (in *Intake) contradicts(source string, rec *Record, s *Signal, now authz.I
 					return false
 				}
 			}
-			if !sameSignal(&f, &mine[i].Facts[0], s) {
+			if len(mine) == 0 || !sameSignal(&f, &mine[i].Facts[0], s) {
 				return true
 			}
 		}

@@ -362,7 +362,7 @@ func (r *reader) lifts(s *Signal) error {
 			s.Lifts.Type = Type(t)
 			if !slices.Contains(liftable, s.Lifts.Type) {
 				if s.Lifts.Type.spec() != nil {
-					return r.at(CodeBadValue, "a %s cannot be lifted; what can is taint, require_approval, narrow, unreadable", t)
+					return r.at(CodeBadValue, "a %s cannot be lifted; what can is taint, require_approval, narrow, waive, unreadable", t)
 				}
 				return r.at(CodeBadValue, "unknown type %q%s", clip(t), suggest(t, liftable))
 			}

@@ -42,13 +42,21 @@
 //	                  plain revoke of one is refused.
 //	decommission      for good: the end of its life. Not of everything.
 //	lift              lifts: {type, source, id} names the signal that stated a taint, a
-//	                  require_approval or a narrow, or one that was unreadable. That
-//	                  statement ends for good, also if it comes later. Without source it
-//	                  is one's own.
+//	                  require_approval, a narrow or a waive, or one that was unreadable.
+//	                  That statement ends for good, also if it comes later. Without source
+//	                  it is one's own.
+//	waive             an exception, named by its id: that the sources are silent stops
+//	                  nobody in the tenant. Only of sources; reason and expires are
+//	                  required, and it ends at most 7 days (MaxWaiver) after its time.
+//	heartbeat         the sender is there and has nothing to report. Of one source, the
+//	                  sender's own.
 //
-// A revoke, a decommission and a lift never end, and have no expires. Of register,
+// Only a waive, its lift and a heartbeat are about sources.
+//
+// A revoke, a decommission, a lift and a heartbeat never end, and have no expires. Of register,
 // attest, risk, quarantine and release the newest one of a source speaks; it is its line.
-// Taints, approvals and narrowings all stand. Undoing is a newer signal in the first
+// Taints, approvals, narrowings and
+// waivers all stand. Undoing is a newer signal in the first
 // case and a lift in the second.
 //
 // Whoever may overrule (Authority.Overrule) can speak in another source's line: a
@@ -66,9 +74,16 @@
 // # Time
 //
 // An event may be dated up to 5 s (MaxAhead) after the log took it; clocks differ.
-// Beyond that a signal that can permit something (release, lift, a passed attest,
+// Beyond that a signal that can permit something (release, lift, waive, a passed attest,
 // register, risk) is refused, and any other counts from 5 s after. issued_before is
 // refused from 5 s ahead on, and what is ahead by less counts as now.
+//
+// # Silence
+//
+// Every record that is applied, whatever it says, shows that its source is alive, as of the
+// time at which the log took it (posture.Store.Hear): a duplicate and one that could not be
+// read do, a dead letter does not. Rules may demand that a source is heard at least so often.
+// A heartbeat says nothing else, and no authority is needed to send one's own.
 //
 // # From the log
 //

@@ -12,7 +12,8 @@ import (
 // fact dated in the far future would outlast every later word of its source.
 const MaxAhead = 5 * time.Second
 
-// Facts gives what a signal says of each of its entities, which share the fact. It is pure: the same record
+// Facts gives what a signal says of each of its entities, which share the fact; nothing for
+// a heartbeat. It is pure: the same record
 // gives the same facts wherever and whenever it is applied. appended is when the log
 // took it.
 //
@@ -26,6 +27,9 @@ func Facts(rec *Record, s *Signal, appended authz.Instant) ([]posture.Change, er
 	}
 	if s.Line != "" && s.Line != own && s.Line != rec.Target {
 		return nil, fmt.Errorf("it speaks in the line of %s without authority", clip(s.Line))
+	}
+	if s.Type == TypeHeartbeat {
+		return nil, nil // it says nothing; whoever applies it has heard its source
 	}
 	f := posture.Fact{
 		Source: own,
@@ -89,6 +93,8 @@ func (s *Signal) value(f *posture.Fact, own string, appended authz.Instant) {
 		f.Facet, f.Actions = posture.ApprovalRequired, s.Actions
 	case TypeTaint:
 		f.Facet = posture.Taint
+	case TypeWaive:
+		f.Facet = posture.Waive
 	case TypeRevoke:
 		f.Facet = posture.Revoke
 		if s.IssuedBefore != 0 {
@@ -122,6 +128,8 @@ func (t Type) facet() posture.Facet {
 		return posture.ApprovalRequired
 	case TypeTaint:
 		return posture.Taint
+	case TypeWaive:
+		return posture.Waive
 	case TypeDecommission:
 		return posture.Decommission
 	case TypeUnreadable:

@@ -153,7 +153,7 @@ func (r *Record) judgeEnvelope(env *Envelope) error {
 			return says("may not speak about %s", aKind(ref.Kind))
 		case ref.Kind == authz.KindTenant && ref.ID != tenant:
 			return says("speaks for tenant %q here, not for %q", clip(tenant), clip(ref.ID))
-		case may.mayType(TypeQuarantine):
+		case ref.Kind != authz.KindSource && may.mayType(TypeQuarantine):
 			r.Verdict.MayQuarantine |= 1 << i
 		}
 	}

@@ -197,15 +197,24 @@ func TestDuplicateIsAnsweredAsSuch(t *testing.T) {
 	if got := w.push(t, boss, body).Results[0].Outcome; got != posture.Applied {
 		t.Fatalf("first: %v", got)
 	}
-	before := w.store.Digest(w.clock.Now())
+	records := func() (all [2]*posture.Record) {
+		for i, name := range []string{"a", "b"} {
+			all[i] = w.store.Get(authz.Ref{Kind: authz.KindAgent, ID: name}.In("default"))
+		}
+		return all
+	}
+	before := records()
 	w.clock.advance(time.Hour)
 	// The same signal, spelt otherwise.
 	spelt := " " + strings.Replace(body, `"reason":"r"`, "\t\"reason\" : \"\\u0072\"", 1)
 	if got := w.push(t, boss, spelt).Results[0].Outcome; got != posture.Duplicate {
 		t.Errorf("again: %v", got)
 	}
-	if w.store.Digest(w.clock.Now()) != before {
+	if records() != before {
 		t.Error("a duplicate changed posture")
+	}
+	if heard := w.store.Heard(boss.Source.String()); heard != w.clock.Now() {
+		t.Error("whoever sends a duplicate is alive, and was last heard at", heard)
 	}
 }
 

@@ -59,6 +59,12 @@ func (in *Intake) Rehearse(sender Sender, body []byte, beside func(named []authz
 	r.Before, r.After = in.cfg.Store.Scratch(now, keys), in.cfg.Store.Scratch(now, keys)
 	for i := range all {
 		results := r.After.Apply(now, all[i])
+		if batch.Signals[i].Type == TypeHeartbeat {
+			results = heartbeat(r.After, &records[i], now)
+		}
+		if r.Results[i].Detail == "" {
+			r.After.Hear(sender.Source.String(), now)
+		}
 		r.Results[i].Entities, r.Results[i].Outcome = results, strongest(results)
 	}
 	return r, nil

@@ -2,6 +2,7 @@ package signals
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -17,15 +18,11 @@ func Schema() []byte {
 	text := func(most int) object {
 		return object{"type": "string", "maxLength": most, "pattern": noControl + "*$"}
 	}
-	name := func(most int) object {
-		return object{"type": "string", "minLength": 1, "maxLength": most, "pattern": noControl + "+$"}
-	}
 	names := object{"type": "array", "maxItems": MaxList, "uniqueItems": true, "items": object{
 		"type": "string", "minLength": 1, "maxLength": MaxName, "pattern": noControlOrSpace + "+$"}}
 	instant := object{"type": "string", "format": "date-time", "pattern": `^(197[1-9]|19[89][0-9]|2[01][0-9][0-9]|22[0-5][0-9]|226[01])-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`,
 		"$comment": fmt.Sprintf("of the years %d to %d, UTC", firstYear, lastYear)}
 	digest := object{"type": "string", "minLength": 1, "maxLength": authz.MaxID, "pattern": noControl + "+$"}
-	source := object{"type": "string", "maxLength": MaxText, "pattern": "^(" + strings.Join(sourceKinds, "|") + "):" + noControl[1:] + "+$"}
 
 	of := [memberEnd]object{
 		mV:            {"const": Version},
@@ -36,7 +33,7 @@ func Schema() []byte {
 		mActor:        text(MaxText),
 		mReason:       text(MaxText),
 		mTicket:       text(MaxText),
-		mSource:       source,
+		mSource:       sourceName(),
 		mRisk:         {"type": "integer", "minimum": 0, "maximum": 100},
 		mResult:       {"enum": []string{"pass", "fail"}},
 		mScopes:       names,
@@ -48,8 +45,6 @@ func Schema() []byte {
 			"additionalProperties": text(MaxText)},
 		mCode:  digest,
 		mModel: digest,
-		mLifts: {"type": "object", "additionalProperties": false, "required": []string{"type", "id"},
-			"properties": object{"type": object{"enum": liftable}, "source": source, "id": name(MaxText)}},
 	}
 	described := [memberEnd]string{
 		mID:           "Names the signal. A source uses an id once; sending the same signal again is safe.",
@@ -92,8 +87,8 @@ func Schema() []byte {
 				if id == mEntities {
 					property = entities(v.kinds)
 				}
-				if v.result != "" && id == mResult {
-					property = object{"const": v.result}
+				for k, x := range v.of[id] {
+					property[k] = x
 				}
 				if described[id] != "" {
 					property["description"] = described[id]
@@ -123,6 +118,22 @@ func Schema() []byte {
 
 type object map[string]any
 
+func name(most int) object {
+	return object{"type": "string", "minLength": 1, "maxLength": most, "pattern": noControl + "+$"}
+}
+
+func sourceName() object {
+	return object{"type": "string", "maxLength": MaxText, "pattern": "^(" + strings.Join(authz.SourceKinds(), "|") + "):" + noControl[1:] + "+$"}
+}
+
+// lifts is what names a signal of one of the types.
+func lifts(types []Type) object {
+	return object{"type": "object", "additionalProperties": false, "required": []string{"type", "id"},
+		"properties": object{"type": object{"enum": types}, "source": sourceName(), "id": name(MaxText)}}
+}
+
+func isWaive(t Type) bool { return t == TypeWaive }
+
 func (id memberID) String() string { return memberNames[id] }
 
 // noControl and noControlOrSpace begin patterns of one character.
@@ -137,7 +148,7 @@ type variant struct {
 	kinds    kindSet
 	required memberSet
 	without  memberSet
-	result   string
+	of       map[memberID]object // what it has further to say of members
 }
 
 func variants(spec *typeSpec) []variant {
@@ -149,9 +160,19 @@ func variants(spec *typeSpec) []variant {
 		}
 	case TypeAttest:
 		return []variant{
-			{name: "attest_pass", kinds: spec.kinds, result: "pass"},
-			{name: "attest_fail", kinds: spec.kinds, result: "fail", without: set(mExpires)},
+			{name: "attest_pass", kinds: spec.kinds, of: map[memberID]object{mResult: {"enum": []string{"pass"}}}},
+			{name: "attest_fail", kinds: spec.kinds, of: map[memberID]object{mResult: {"enum": []string{"fail"}}}, without: set(mExpires)},
 		}
+	case TypeLift:
+		return []variant{
+			{name: "lift", kinds: anyKind, of: map[memberID]object{mLifts: lifts(slices.DeleteFunc(slices.Clone(liftable), isWaive))}},
+			{name: "lift_waive", kinds: sources, of: map[memberID]object{mLifts: lifts([]Type{TypeWaive})}},
+		}
+	case TypeWaive:
+		return []variant{{name: "waive", kinds: spec.kinds, of: map[memberID]object{
+			mReason: {"minLength": 1}, mExpires: {"$comment": fmt.Sprintf("at most %v after time", MaxWaiver)}}}}
+	case TypeHeartbeat:
+		return []variant{{name: "heartbeat", kinds: spec.kinds, of: map[memberID]object{mEntities: {"maxItems": 1}}}}
 	}
 	return []variant{{name: string(spec.name), kinds: spec.kinds}}
 }
@@ -159,7 +180,11 @@ func variants(spec *typeSpec) []variant {
 func entities(kinds kindSet) object {
 	var names []string
 	for _, k := range authz.Kinds() {
-		if k != authz.KindEverything && kinds.has(k) {
+		switch {
+		case !kinds.has(k) || k == authz.KindEverything:
+		case k == authz.KindSource:
+			names = append(names, "source:("+strings.Join(authz.SourceKinds(), "|")+")")
+		default:
 			names = append(names, k.String())
 		}
 	}

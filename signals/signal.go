@@ -1,6 +1,8 @@
 package signals
 
 import (
+	"time"
+
 	"vigil/authz"
 )
 
@@ -20,6 +22,8 @@ const (
 	TypeRevoke          Type = "revoke"
 	TypeDecommission    Type = "decommission"
 	TypeLift            Type = "lift"
+	TypeWaive           Type = "waive"
+	TypeHeartbeat       Type = "heartbeat"
 )
 
 // TypeUnreadable is no signal that can be sent. It stands in LiftTarget.Type for the
@@ -70,7 +74,7 @@ type Signal struct {
 // LiftTarget names the fact that a lift kills: the id and the source of the signal that
 // made it, and its type.
 type LiftTarget struct {
-	Type   Type   // taint, require_approval, narrow or unreadable
+	Type   Type   // taint, require_approval, narrow, waive or unreadable
 	Source string // "" is the sender itself
 	ID     string
 }
@@ -118,3 +122,7 @@ const (
 	MaxLabels = 64
 	MaxLabel  = 128 // bytes of a label's name; its value has up to MaxText
 )
+
+// MaxWaiver is how long after its time a waive may end: an exception that lasts is a change
+// of the rules.
+const MaxWaiver = 7 * 24 * time.Hour

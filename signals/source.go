@@ -17,12 +17,10 @@ type Source struct {
 
 func (s Source) String() string { return s.Kind + ":" + s.Name }
 
-var sourceKinds = []string{"client", "issuer", "topic"}
-
 // ParseSource is the inverse of String. It splits at the first colon.
 func ParseSource(text string) (Source, bool) {
 	kind, name, ok := strings.Cut(text, ":")
-	if !ok || name == "" || len(name) > MaxText || !slices.Contains(sourceKinds, kind) {
+	if !ok || name == "" || len(name) > MaxText || !slices.Contains(authz.SourceKinds(), kind) {
 		return Source{}, false
 	}
 	return Source{Kind: kind, Name: name}, true
@@ -33,8 +31,8 @@ func ParseSource(text string) (Source, bool) {
 type Authority struct {
 	// Types of signal; "*" means any.
 	Types []string
-	// Kinds of entity; "*" means any but everything, which reaches past every tenant and
-	// must be named.
+	// Kinds of entity; "*" means any but two that must be named: everything, which reaches
+	// past every tenant, and source, of which nothing is said but that its silence is waived.
 	Kinds []string
 	// Tenants by name. The first is meant when a signal names none.
 	Tenants []string
@@ -51,7 +49,7 @@ func (a *Authority) mayType(t Type) bool {
 }
 
 func (a *Authority) mayKind(k authz.Kind) bool {
-	return k != authz.KindEverything && slices.Contains(a.Kinds, "*") || slices.Contains(a.Kinds, k.String())
+	return k != authz.KindEverything && k != authz.KindSource && slices.Contains(a.Kinds, "*") || slices.Contains(a.Kinds, k.String())
 }
 
 func (a *Authority) mayClass(class string) bool {
@@ -99,6 +97,13 @@ func (sender *Sender) judge(s *Signal, classOf func(authz.Key) string) *RefusedE
 		s.Tenant = may.Tenants[0]
 	} else if !slices.Contains(may.Tenants, s.Tenant) {
 		return refuse("/tenant", "does not speak for tenant %q", clip(s.Tenant))
+	}
+	if s.Type == TypeHeartbeat {
+		// It says nothing, so it takes no authority but to be who it is.
+		if s.Entities[0].ID != sender.Source.String() {
+			return refuse("/entities/0", "may not send the heartbeat of %s", clip(s.Entities[0].ID))
+		}
+		return nil
 	}
 	if !may.mayType(s.Type) {
 		return refuse("/type", "may not send %s", s.Type)
@@ -162,7 +167,7 @@ func (sender *Sender) verdict(s *Signal, classOf func(authz.Key) string) Verdict
 		return v
 	}
 	for i, ref := range s.Entities {
-		if sender.Authority.mayKind(ref.Kind) && sender.Authority.mayClass(classOf(ref.In(s.Tenant))) {
+		if ref.Kind != authz.KindSource && sender.Authority.mayKind(ref.Kind) && sender.Authority.mayClass(classOf(ref.In(s.Tenant))) {
 			v.MayQuarantine |= 1 << i
 		}
 	}

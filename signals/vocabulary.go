@@ -78,12 +78,13 @@ type typeSpec struct {
 
 type kindSet uint32
 
+// kindsBut are all kinds but sources, which signals of their own are about, and those named.
 func kindsBut(not ...authz.Kind) kindSet {
 	var s kindSet
 	for _, k := range authz.Kinds() {
 		s |= 1 << k
 	}
-	for _, k := range not {
+	for _, k := range append(not, authz.KindSource) {
 		s &^= 1 << k
 	}
 	return s
@@ -93,6 +94,7 @@ func (s kindSet) has(k authz.Kind) bool { return s&(1<<k) != 0 }
 
 var (
 	anyKind   = kindsBut()
+	sources   = kindSet(1 << authz.KindSource)
 	concrete  = kindsBut(authz.KindTenant, authz.KindEverything)
 	revocable = kindsBut(authz.KindUser, authz.KindTool, authz.KindTenant, authz.KindEverything)
 )
@@ -113,7 +115,9 @@ var vocabulary = [...]typeSpec{
 	// A plain revoke is for revocable kinds only; see checkRevoke.
 	{name: TypeRevoke, members: set(mIssuedBefore), kinds: anyKind},
 	{name: TypeDecommission, kinds: kindsBut(authz.KindEverything)},
-	{name: TypeLift, members: set(mLifts), required: set(mLifts), permissive: true, kinds: anyKind},
+	{name: TypeLift, members: set(mLifts), required: set(mLifts), permissive: true, kinds: anyKind | sources}, // see checkKinds
+	{name: TypeWaive, members: set(mExpires), required: set(mExpires, mReason), permissive: true, kinds: sources},
+	{name: TypeHeartbeat, kinds: sources},
 }
 
 // spec gives the entry of t, or nil.
@@ -127,7 +131,7 @@ func (t Type) spec() *typeSpec {
 }
 
 // liftable are the types whose facts all stand until lifted.
-var liftable = []Type{TypeTaint, TypeRequireApproval, TypeNarrow, TypeUnreadable}
+var liftable = []Type{TypeTaint, TypeRequireApproval, TypeNarrow, TypeWaive, TypeUnreadable}
 
 // permissive reports whether s can widen what an entity may do. A risk may fall and a
 // registration may add scopes, so both count.
