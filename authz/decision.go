@@ -47,6 +47,7 @@ const (
 	ApprovalRequired Code = "approval_required"
 	CouldNotEvaluate Code = "could_not_evaluate"
 	StaleView        Code = "stale"
+	SourceSilent     Code = "source_silent"
 
 	NoAgent            Code = "no_agent"
 	AmbiguousAgent     Code = "ambiguous_agent"
@@ -106,6 +107,9 @@ type Decision struct {
 	ReasonAdmin string // for operators: names entities, sources and values
 	ValidUntil  Instant
 	Bundle      string // digest of the rule set
+	// Waived names the exceptions without which a silent source would have stopped this,
+	// each by the source that granted it and the id of its signal, as "client:soc/INC-7".
+	Waived []string
 
 	// Evidence is what the decision was computed from, kept by the engine so that a
 	// decision other than an allow can be explained later exactly as it was made.

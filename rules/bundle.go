@@ -18,7 +18,8 @@ const manifestName = "bundle.yaml"
 // Bundle is the parsed form of bundle.yaml and the files it lists, before any meaning
 // is checked across them.
 type Bundle struct {
-	Files     []string // as listed
+	Files     []string                   // as listed
+	Required  map[string]*RequiredSource // the key "sources", by name
 	Profiles  map[string]*Profile
 	Agentless Agentless
 	// Attributes by scope: "subject.TYPE", "resource.TYPE", "action.NAME", "context";
@@ -52,9 +53,27 @@ type Profile struct {
 	OnStale           OnStale
 	Requires          []authz.Kind  // members that a request must name
 	MaxAttestationAge time.Duration // 0 for no attestation needed
+	Needs             []Need        // sources that must not be silent, sorted; nil for none
+	OnSilence         OnStale
 }
 
-// OnStale is how a class degrades when its view is older than MaxFeedAge.
+// RequiredSource is a source of signals that somebody must hear: "client:siem",
+// "issuer:NAME" or "topic:NAME".
+type RequiredSource struct {
+	Name       string
+	Pos        Pos
+	MaxSilence time.Duration // how long ago it may have been heard
+}
+
+// Need is a source that a profile needs. It is silent where nothing was ever heard of it,
+// or nothing for MaxSilence.
+type Need struct {
+	Source     string
+	MaxSilence time.Duration
+}
+
+// OnStale is how a class degrades when its view is older than MaxFeedAge, or when a source
+// that it needs is silent.
 type OnStale uint8
 
 // The degradations. The zero OnStale is to deny.

@@ -16,6 +16,7 @@ func (b *Bundle) check(errs *errorList) {
 			errs.addAt(b, scope.pos, "", "attributes of the undeclared action %s%s", quoted(action), errs.hint(action, actions))
 		}
 	}
+	b.checkSources(errs)
 	declared := []struct {
 		what  string
 		hint  string

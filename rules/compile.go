@@ -28,6 +28,7 @@ func Compile(b *Bundle) (*Set, Errors) {
 		digest:    digest(b),
 		profiles:  maps.Clone(b.Profiles),
 		agentless: map[string]*Profile{},
+		required:  required(b),
 		table:     c.table,
 		rules:     compiled,
 	}
@@ -39,6 +40,20 @@ func Compile(b *Bundle) (*Set, Errors) {
 		return nil, finishErrors(c.errs)
 	}
 	return set, nil
+}
+
+// required gathers which profiles need which sources.
+func required(b *Bundle) (all []Required) {
+	for _, source := range keys(b.Required) {
+		r := Required{Need: Need{source, b.Required[source].MaxSilence}}
+		for _, name := range keys(b.Profiles) {
+			if p := b.Profiles[name]; slices.Contains(p.Needs, r.Need) {
+				r.Profiles = append(r.Profiles, p)
+			}
+		}
+		all = append(all, r)
+	}
+	return all
 }
 
 // compiler gathers what is wrong while it compiles.

@@ -66,8 +66,27 @@ func digest(b *Bundle) string {
 	for _, r := range slices.SortedFunc(slices.Values(b.Rules), compareRules) {
 		e.rule(r)
 	}
+	e.needs(b)
 	sum := sha256.Sum256(e.bytes)
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// needs encodes what profiles need of sources, and nothing where none of them needs any: it
+// came after bundles that have their digests.
+func (e *encoder) needs(b *Bundle) {
+	for _, name := range sortedKeys(b.Profiles) {
+		p := b.Profiles[name]
+		if len(p.Needs) == 0 {
+			continue
+		}
+		e.text(name)
+		e.count(len(p.Needs))
+		for _, n := range p.Needs {
+			e.text(n.Source)
+			e.number(uint64(n.MaxSilence))
+		}
+		e.number(uint64(p.OnSilence))
+	}
 }
 
 // encoder appends fields that each say where they end.

@@ -15,8 +15,8 @@ import (
 
 // The keys that a file may hold. The schemas list the same; a test compares them.
 var (
-	manifestKeys  = []string{"vigil", "files", "profiles", "agentless", "seal"}
-	profileKeys   = []string{"max_feed_age", "on_stale", "requires", "max_attestation_age"}
+	manifestKeys  = []string{"vigil", "files", "sources", "profiles", "agentless", "seal"}
+	profileKeys   = []string{"max_feed_age", "on_stale", "requires", "max_attestation_age", "needs", "on_silence"}
 	agentlessKeys = []string{"types", "profile"}
 )
 
@@ -50,6 +50,7 @@ func Parse(fsys fs.FS) (*Bundle, Errors) { return parseFolder(readFolder(fsys), 
 
 func parseFolder(folder *folder, options LoadOptions) (*Bundle, Errors) {
 	b := &Bundle{
+		Required:   make(map[string]*RequiredSource),
 		Profiles:   make(map[string]*Profile),
 		Attributes: make(map[string]map[string]*Attribute),
 		Actions:    make(map[string]*Action),
@@ -124,6 +125,9 @@ func (b *Bundle) parseManifest(errs *errorList) (listed listing, complete bool) 
 			return name, true
 		})
 		complete = e.value.Kind == yaml.SequenceNode
+	}
+	if e, ok := fields["sources"]; ok {
+		b.parseSources(d, e.value)
 	}
 	if e, ok := fields["profiles"]; ok {
 		b.parseProfiles(d, e.value)
@@ -210,6 +214,7 @@ func (d *document) profile(named entry) *Profile {
 	if e, ok := fields["max_attestation_age"]; ok {
 		p.MaxAttestationAge, _ = d.duration(e.value, "max_attestation_age", time.Second, maxAttestationAge)
 	}
+	d.needs(p, fields)
 	return p
 }
 

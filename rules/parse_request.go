@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"time"
+
 	"go.yaml.in/yaml/v3"
 
 	"vigil/authz"
@@ -9,7 +11,7 @@ import (
 // entityKeys are the members of an entity in a test.
 var entityKeys = []string{
 	"registered", "class", "labels", "scopes", "code", "model", "risk", "status", "tainted",
-	"attested", "attested_at", "issued_before", "narrowed", "approval_required",
+	"attested", "attested_at", "issued_before", "narrowed", "approval_required", "waived",
 }
 
 // registrationKeys are those of entityKeys that a registration states.
@@ -19,6 +21,8 @@ const (
 	maxTestEntities = 1000
 	maxTestLabels   = 100
 	maxTestWords    = 1000 // scopes, actions
+	maxTestSilence  = 366 * 24 * time.Hour
+	neverName       = "never"
 )
 
 // statusNames are what a test can set; "unreadable" comes from signals only.
@@ -110,14 +114,14 @@ func (d *document) entities(n *yaml.Node) map[string]TestEntity {
 			d.fail(e.key, "%v", err)
 			continue
 		}
-		if entity, ok := d.entity(e); ok {
+		if entity, ok := d.entity(ref, e); ok {
 			all[ref.String()] = entity
 		}
 	}
 	return all
 }
 
-func (d *document) entity(named entry) (t TestEntity, ok bool) {
+func (d *document) entity(ref authz.Ref, named entry) (t TestEntity, ok bool) {
 	fields, ok := d.fields(named.value, "the entity "+quoted(named.name), entityKeys)
 	if !ok {
 		return t, false
@@ -171,7 +175,20 @@ func (d *document) entity(named entry) (t TestEntity, ok bool) {
 	instant("issued_before", &t.IssuedBefore)
 	words("narrowed", &t.Narrowed)
 	words("approval_required", &t.ApprovalRequired)
+	flag("waived", &t.Waived)
 
+	for _, key := range entityKeys {
+		e, stated := fields[key]
+		switch {
+		case !stated || (ref.Kind == authz.KindSource) == (key == "waived"):
+		case key == "waived":
+			d.fail(e.key, "waived is said of a source: source:client:NAME")
+			good = false
+		default:
+			d.fail(e.key, "of a source nothing is said but waived; how long it has been silent stands under silence")
+			good = false
+		}
+	}
 	if e, ok := fields["attested_at"]; ok && good && t.Attested == nil {
 		d.fail(e.key, "attested_at without attested")
 		good = false
@@ -186,6 +203,30 @@ func (d *document) entity(named entry) (t TestEntity, ok bool) {
 		}
 	}
 	return t, good
+}
+
+// silence reads how long the required sources have been silent.
+func (d *document) silence(n *yaml.Node) map[string]time.Duration {
+	if n == nil {
+		return nil
+	}
+	list, ok := d.entries(n, "silence")
+	if !ok {
+		return nil
+	}
+	all := make(map[string]time.Duration, len(list))
+	for _, e := range list {
+		if d.bundle.Required[e.name] == nil {
+			d.fail(e.key, "unknown source %s%s", quoted(e.name), d.errs.hint(e.name, keys(d.bundle.Required)))
+			continue
+		}
+		if isString(e.value) && e.value.Value == neverName {
+			all[e.name] = NeverHeard
+		} else if silent, ok := d.duration(e.value, "silence", 0, maxTestSilence); ok {
+			all[e.name] = silent
+		}
+	}
+	return all
 }
 
 func (d *document) labels(n *yaml.Node, t *TestEntity) bool {

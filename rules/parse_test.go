@@ -40,6 +40,59 @@ func mustParse(t *testing.T, fsys fs.FS) *Bundle {
 	return b
 }
 
+// TestASilenceIsStatedByFileAndByCase: what a case sets takes the place of what its file
+// states.
+func TestASilenceIsStatedByFileAndByCase(t *testing.T) {
+	b := mustParse(t, os.DirFS("testdata/good/everything"))
+	high := b.Profiles["high-high"]
+	if want := []Need{{"client:siem", time.Minute}, {"issuer:https://idp.example", 720 * time.Hour}}; !slices.Equal(high.Needs, want) || high.OnSilence != StaleApproval {
+		t.Errorf("%+v", high)
+	}
+	cases := b.Tests[0].Cases
+	if want := map[string]time.Duration{"client:siem": 7 * time.Minute, "issuer:https://idp.example": NeverHeard}; !reflect.DeepEqual(cases[0].Silence, want) {
+		t.Errorf("%+v", cases[0].Silence)
+	}
+	if want := map[string]time.Duration{"issuer:https://idp.example": 0}; !reflect.DeepEqual(cases[1].Silence, want) {
+		t.Errorf("%+v", cases[1].Silence)
+	}
+	if !cases[0].Entities["source:client:siem"].Waived {
+		t.Error("nothing is waived")
+	}
+}
+
+// TestTheDigestCoversWhatProfilesNeed: and is what it was before where none needs anything.
+func TestTheDigestCoversWhatProfilesNeed(t *testing.T) {
+	of := func(sources, profiles string) string {
+		_, set, errs := Load(bundleOf(map[string]string{
+			manifestName: "vigil: 1\nfiles: [a.yaml]\n" + sources + "profiles: {" + profiles + "}\n", "a.yaml": "vigil: 1\n"}))
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		return set.Digest()
+	}
+	const two = "sources: {client:a: {max_silence: 1m}, client:b: {max_silence: 1m}}\n"
+	seen := map[string]int{}
+	for i, digest := range []string{
+		of("", "a: {}, b: {}"),
+		of(two, "a: {needs: [client:a, client:b]}, b: {}"),
+		of(two, "a: {needs: [client:a]}, b: {needs: [client:b]}"),
+		of(two, "a: {}, b: {needs: [client:b, client:a]}"),
+		of(two, "a: {}, b: {needs: [client:b, client:a], on_silence: approval}"),
+		of("sources: {client:a: {max_silence: 61s}, client:b: {max_silence: 1m}}\n", "a: {}, b: {needs: [client:b, client:a]}"),
+	} {
+		if first, twice := seen[digest]; twice {
+			t.Errorf("bundles %d and %d have one digest", first, i)
+		}
+		seen[digest] = i
+	}
+	if of(two, "a: {needs: [client:b, client:a], on_silence: deny}, b: {}") != of("sources: {client:b: {max_silence: 60s}, client:a: {max_silence: 1m}}\n", "b: {}, a: {needs: [client:a, client:b]}") {
+		t.Error("two that mean the same differ")
+	}
+	if got := of("", "a: {}, b: {}"); got != "sha256:a07a0059a654480f3003ecf24582518a2597c8a66e295017c9d55dae55e73a2c" {
+		t.Errorf("a bundle without sources has the digest %s", got)
+	}
+}
+
 func TestParseTheBundleOfTheDocumentation(t *testing.T) {
 	b := mustParse(t, os.DirFS("testdata/good/payments"))
 	if got := keys(b.Profiles); !slices.Equal(got, []string{"default", "high-high"}) {

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	testFileKeys   = []string{"vigil", "now", "entities", "request", "cases"}
+	testFileKeys   = []string{"vigil", "now", "entities", "silence", "request", "cases"}
 	caseKeys       = []string{"name", "set", "expect"}
 	expectKeys     = []string{"effect", "code", "rules"}
 	requestKeys    = []string{"subject", "action", "resource", "context"}
@@ -61,6 +61,7 @@ func (b *Bundle) parseTests(errs *errorList) {
 type testBase struct {
 	now      *yaml.Node
 	entities *yaml.Node
+	silence  *yaml.Node
 	request  *yaml.Node
 }
 
@@ -76,6 +77,7 @@ func (b *Bundle) parseTestFile(d *document, root *yaml.Node, nodes *int, ruleIDs
 	var base testBase
 	base.now = fields["now"].value
 	base.entities = fields["entities"].value
+	base.silence = fields["silence"].value
 	base.request = fields["request"].value
 	if base.now == nil || base.request == nil || fields["cases"].value == nil {
 		return nil
@@ -89,7 +91,7 @@ func (b *Bundle) parseTestFile(d *document, root *yaml.Node, nodes *int, ruleIDs
 	if len(items) == 0 {
 		d.fail(list, "no cases: a test file that tests nothing")
 	}
-	*nodes += len(items) * (countNodes(base.now) + countNodes(base.entities) + countNodes(base.request))
+	*nodes += len(items) * (countNodes(base.now) + countNodes(base.entities) + countNodes(base.silence) + countNodes(base.request))
 	if *nodes > maxTestNodes {
 		d.fail(list, "the cases of the bundle's tests are too many and too large: more than %d values in all", maxTestNodes)
 		return t
@@ -121,6 +123,7 @@ func (d *document) readBase(base testBase) TestCase {
 	var c TestCase
 	c.Now, _ = d.instant(base.now, "now")
 	c.Entities = d.entities(base.entities)
+	c.Silence = d.silence(base.silence)
 	c.Request = d.request(base.request)
 	return c
 }
@@ -173,15 +176,21 @@ func (d *document) applySet(c *TestCase, base testBase, n *yaml.Node) {
 			changed.now = e.value
 		case "request":
 			changed.request, err = withPath(changed.request, splitPath(path), e.value)
+		case "silence":
+			var steps []string
+			if path != "" {
+				steps = []string{path} // the name of a source may hold dots
+			}
+			changed.silence, err = withPath(changed.silence, steps, e.value)
 		case "entities":
 			var steps []string
 			if steps, err = entityPath(changed.entities, path); err == nil {
 				changed.entities, err = withPath(changed.entities, steps, e.value)
 			}
 		default:
-			hint := d.errs.hint(head, []string{"request", "entities", "now"})
+			hint := d.errs.hint(head, []string{"request", "entities", "silence", "now"})
 			if hint == "" {
-				hint = ": paths begin with request, entities or now"
+				hint = ": paths begin with request, entities, silence or now"
 			}
 			err = fmt.Errorf("unknown %s%s", quoted(head), hint)
 		}
@@ -194,6 +203,9 @@ func (d *document) applySet(c *TestCase, base testBase, n *yaml.Node) {
 	}
 	if changed.entities != base.entities {
 		c.Entities = d.entities(changed.entities)
+	}
+	if changed.silence != base.silence {
+		c.Silence = d.silence(changed.silence)
 	}
 	if changed.request != base.request {
 		c.Request = nil
@@ -352,7 +364,7 @@ func (b *Bundle) expectation(d *document, n *yaml.Node, ruleIDs []string) (x Exp
 // decisionCodes are the codes that a decision can have.
 var decisionCodes = []authz.Code{
 	authz.Allowed, authz.NoAllowRule, authz.DeniedByRule, authz.Obliged, authz.ApprovalRequired,
-	authz.CouldNotEvaluate, authz.StaleView, authz.NoAgent, authz.AmbiguousAgent, authz.TenantMismatch,
+	authz.CouldNotEvaluate, authz.StaleView, authz.SourceSilent, authz.NoAgent, authz.AmbiguousAgent, authz.TenantMismatch,
 	authz.CredentialExpired, authz.UnreadableSignal, authz.EntityRevoked, authz.EntityDecommission,
 	authz.EntityQuarantined, authz.IssuedBefore, authz.Unregistered, authz.UnknownClass, authz.MissingMember,
 	authz.UnknownAction, authz.ScopeNotHeld, authz.AttestationFailed, authz.AttestationMissing, authz.AttestationStale,

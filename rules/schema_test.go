@@ -69,6 +69,7 @@ func TestSchemasNameTheKeysAndWordsThatTheParserKnows(t *testing.T) {
 	}{
 		{"bundle", bundle, manifestKeys},
 		{"profile", at(bundle, "$defs", "profile"), profileKeys},
+		{"source", at(bundle, "$defs", "source"), sourceKeys},
 		{"agentless", at(bundle, "$defs", "agentless"), agentlessKeys},
 		{"file", rules, fileKeys},
 		{"attribute", at(rules, "$defs", "attribute"), attributeKeys},
@@ -107,6 +108,7 @@ func TestSchemasNameTheKeysAndWordsThatTheParserKnows(t *testing.T) {
 		words []string
 	}{
 		{"on_stale", at(bundle, "$defs", "profile", "properties", "on_stale"), staleNames},
+		{"on_silence", at(bundle, "$defs", "profile", "properties", "on_silence"), staleNames},
 		{"requires", at(bundle, "$defs", "profile", "properties", "requires", "items"), kinds},
 		{"type", at(rules, "$defs", "attribute", "properties", "type"), attributeTypes},
 		{"of", at(rules, "$defs", "attribute", "properties", "of"), elementTypes},
@@ -153,7 +155,7 @@ func TestSchemasAcceptEveryAcceptedBundle(t *testing.T) {
 // what is wrong in the form of a file, an editor shows.
 func TestSchemasRefuseWhatEditorsCanSee(t *testing.T) {
 	for _, name := range []string{
-		"keys", "missing", "types", "enums", "names", "attributes", "obligations", "profiles", "agentless",
+		"keys", "missing", "types", "enums", "names", "attributes", "obligations", "profiles", "sources", "agentless",
 		"version", "fileversion", "seal_changed", "tests_empty", "tests_nocases", "tests_cases", "tests_request",
 	} {
 		archive, err := txtar.ParseFile("testdata/bad/" + name + ".txtar")

@@ -9,6 +9,7 @@ type Set struct {
 	digest    string
 	profiles  map[string]*Profile
 	agentless map[string]*Profile // by subject type
+	required  []Required
 	table     *slotTable
 	rules     []*rule                 // sorted by id
 	plans     map[string]*actionPlans // by action
@@ -24,6 +25,16 @@ func (s *Set) Profile(class string) *Profile { return s.profiles[class] }
 
 // Agentless gives the profile for subjects of a type that may act without an agent, or nil.
 func (s *Set) Agentless(subjectType string) *Profile { return s.agentless[subjectType] }
+
+// Required is a source that profiles need, with the profiles that do.
+type Required struct {
+	Need
+	Profiles []*Profile // by name
+}
+
+// Required gives the sources that profiles need, by name; nil where none needs any. Nobody
+// changes it.
+func (s *Set) Required() []Required { return s.required }
 
 // Frame is what rules may read for one evaluation. Standings are indexed by
 // authz.Kind; nil where the request does not name such an entity. A Frame is for one

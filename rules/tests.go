@@ -1,6 +1,11 @@
 package rules
 
-import "vigil/authz"
+import (
+	"math"
+	"time"
+
+	"vigil/authz"
+)
 
 // TestFile is a *_test.yaml of a bundle.
 type TestFile struct {
@@ -14,9 +19,15 @@ type TestCase struct {
 	Pos      Pos
 	Now      authz.Instant
 	Entities map[string]TestEntity // by "kind:id"
-	Request  *authz.Request
-	Expect   Expectation
+	// Silence is how long ago a required source was heard, NeverHeard for never. One that is
+	// not in it was heard at Now.
+	Silence map[string]time.Duration
+	Request *authz.Request
+	Expect  Expectation
 }
+
+// NeverHeard is the silence of a source that was never heard.
+const NeverHeard time.Duration = math.MaxInt64
 
 // TestEntity is the posture of one entity in a test.
 type TestEntity struct {
@@ -33,6 +44,7 @@ type TestEntity struct {
 	IssuedBefore     authz.Instant
 	Narrowed         []string // nil for not narrowed
 	ApprovalRequired []string
+	Waived           bool // of a source: that it is silent is waived
 }
 
 // Expectation is what a case expects. Members left out are not checked.

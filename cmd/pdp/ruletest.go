@@ -52,7 +52,7 @@ func (r *ruleTestRunner) run(dir string) (*rules.Report, rules.Errors) {
 // decide decides one case and gives the rules whose condition was true in it.
 func (r *ruleTestRunner) decide(bundle *rules.Bundle, set *rules.Set, c *rules.TestCase) (authz.Decision, []string) {
 	store := posture.NewStore()
-	populate(store, c)
+	populate(store, set, c)
 	e, err := engine.New(engine.Config{Cache: engine.CacheOff, Now: func() authz.Instant { return c.Now }})
 	if err != nil {
 		panic(err) // the configuration above is right
@@ -74,8 +74,13 @@ func (r *ruleTestRunner) decide(bundle *rules.Bundle, set *rules.Set, c *rules.T
 }
 
 // populate puts the entities of a case into a store, as the facts that would have made
-// them so.
-func populate(store *posture.Store, c *rules.TestCase) {
+// them so, and lets it have heard the sources that the rules require.
+func populate(store *posture.Store, set *rules.Set, c *rules.TestCase) {
+	for _, source := range set.Required() {
+		if silent := c.Silence[source.Source]; silent != rules.NeverHeard {
+			store.Hear(source.Source, c.Now-authz.Instant(silent))
+		}
+	}
 	for name, entity := range c.Entities {
 		ref, err := authz.ParseRef(name)
 		if err != nil {
@@ -109,6 +114,9 @@ func factsOf(e *rules.TestEntity, now authz.Instant) []posture.Fact {
 	}
 	if e.Tainted {
 		add(posture.Fact{Facet: posture.Taint})
+	}
+	if e.Waived {
+		add(posture.Fact{Facet: posture.Waive})
 	}
 	if e.IssuedBefore != 0 {
 		add(posture.Fact{Facet: posture.IssuedBefore, Cutoff: e.IssuedBefore})
