@@ -35,6 +35,7 @@ var gates = [...]gate{
 	{name: "scope", check: (*inquiry).scopeHeld},
 	{name: "attestation", check: (*inquiry).attested, byProfile: true},
 	{name: "freshness", check: (*inquiry).fresh, byProfile: true},
+	{name: "monitoring", check: (*inquiry).monitored, byProfile: true},
 }
 
 // stop says why a gate stopped.

@@ -29,6 +29,7 @@ type history struct {
 	asked  []question
 	serial int
 	hits   int
+	waived int                // decisions that rest on an exception
 	codes  map[authz.Code]int // of all decisions
 }
 
@@ -42,13 +43,13 @@ var sources = []string{"client:soar", "client:siem", "client:platform"}
 
 func (h *history) entity() authz.Key {
 	kind := rapid.SampledFrom(authz.Kinds()).Draw(h.t, "kind")
-	if kind >= authz.KindTenant && rapid.IntRange(0, 3).Draw(h.t, "about all") > 0 || rapid.IntRange(0, 2).Draw(h.t, "about the agent") == 0 {
+	if kind != authz.KindSource && kind >= authz.KindTenant && rapid.IntRange(0, 3).Draw(h.t, "about all") > 0 || rapid.IntRange(0, 2).Draw(h.t, "about the agent") == 0 {
 
 		kind = authz.KindAgent
 	}
 	id := map[authz.Kind][]string{
 		authz.KindTool: {"mail", "shell"}, authz.KindTenant: {authz.DefaultTenant}, authz.KindEverything: {""},
-		authz.KindCode: {"sha256:c0"}, authz.KindModel: {"sha256:m0"},
+		authz.KindCode: {"sha256:c0"}, authz.KindModel: {"sha256:m0"}, authz.KindSource: sources[:2],
 	}[kind]
 	if id == nil {
 		id = []string{"1", "2"}
@@ -66,6 +67,9 @@ func (h *history) fact(key authz.Key) posture.Fact {
 		posture.Registration, posture.Registration, posture.Hold, posture.Hold, posture.Hold, posture.Risk, posture.Risk, posture.Risk,
 		posture.Attest, posture.Attest, posture.Attest, posture.Taint, posture.ApprovalRequired, posture.Narrow,
 		posture.Lift, posture.Lift, posture.Lift,
+	}
+	if key.Kind == authz.KindSource {
+		facets = []posture.Facet{posture.Waive, posture.Waive, posture.Waive, posture.Lift}
 	}
 	if rapid.IntRange(0, 69).Draw(h.t, "final") == 37 { // rare, for little comes after them; small numbers are drawn more often
 		facets = []posture.Facet{posture.Revoke, posture.Decommission, posture.IssuedBefore, posture.UnreadableSignal}
@@ -113,7 +117,7 @@ func (h *history) fact(key authz.Key) posture.Fact {
 		target := posture.Target{Facet: posture.Taint, Source: f.Source, ID: "none"}
 		for _, said := range h.twin.Said[key] {
 			switch said.Facet {
-			case posture.Taint, posture.Narrow, posture.ApprovalRequired, posture.UnreadableSignal:
+			case posture.Taint, posture.Narrow, posture.ApprovalRequired, posture.UnreadableSignal, posture.Waive:
 				target = posture.Target{Facet: said.Facet, Source: said.Source, ID: said.ID}
 			}
 		}
@@ -141,8 +145,16 @@ func (h *history) signal() {
 	}
 }
 
+// hear lets a source speak at now or a little before or after, as logs date.
+func (h *history) hear() {
+	source := rapid.SampledFrom(sources).Draw(h.t, "speaks")
+	at := h.clock.Now().Add(time.Duration(rapid.SampledFrom([]int{0, 0, 0, -5, 2}).Draw(h.t, "heard")) * time.Second)
+	h.store.Hear(source, at)
+	h.twin.Heard[source] = max(h.twin.Heard[source], at)
+}
+
 func (h *history) reload() {
-	h.use(rapid.IntRange(0, len(ruleSets)-1).Draw(h.t, "rule set"))
+	h.use(rapid.IntRange(0, len(loaded)-1).Draw(h.t, "rule set"))
 }
 
 func (h *history) use(i int) {
@@ -275,6 +287,9 @@ func (h *history) decide() {
 
 func (h *history) compare(q question, a authz.Answer) {
 	h.codes[a.Code]++
+	if len(a.Waived) > 0 {
+		h.waived++
+	}
 	now := h.clock.Now()
 	if got, want := enginetest.OutcomeOf(a.Decision), h.twin.Decide(q.caller, q.request, q.principal, now); got != want {
 		h.t.Fatalf("at %v, %v\n%+v\n%+v\nthe engine says %+v\n  the twin says %+v\n%s", now, a.Cache, q.request, q.principal, got, want, a.ReasonAdmin)
@@ -302,18 +317,21 @@ var loaded []loadedRules
 // cached or not, is what the twin says, for the same reasons.
 func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 	if loaded == nil {
-		for _, text := range ruleSets {
-			bundle, set := load(t, text)
-			plain, err := enginetest.Plain(bundle)
-			if err != nil {
-				t.Fatal(err)
+		for _, under := range []string{manifest, monitored} {
+			for _, text := range ruleSets {
+				bundle, set := loadUnder(t, under, text)
+				plain, err := enginetest.Plain(bundle)
+				if err != nil {
+					t.Fatal(err)
+				}
+				loaded = append(loaded, loadedRules{set, plain})
 			}
-			loaded = append(loaded, loadedRules{set, plain})
 		}
 	}
-	hits, lives, codes := 0, 0, map[authz.Code]int{}
+	hits, lives, waived, codes := 0, 0, 0, map[authz.Code]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{t: t, clock: newHand(), store: posture.NewStore(), codes: codes, twin: &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}}}
+		h := &history{t: t, clock: newHand(), store: posture.NewStore(), codes: codes, twin: &enginetest.Twin{
+			Said: map[authz.Key][]posture.Fact{}, Heard: map[string]authz.Instant{}}}
 		e, err := New(Config{
 			Now:          h.clock.Now,
 			CacheEntries: rapid.SampledFrom([]int{1, 3, 1000, 1000}).Draw(t, "cache entries"),
@@ -324,7 +342,7 @@ func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 		}
 		defer e.Close()
 		h.engine = e
-		h.use(0)
+		h.reload()
 		for _, id := range []string{"1", "2"} {
 			f := register(start, "default")
 			f.Registration.Code = "sha256:c0"
@@ -332,7 +350,7 @@ func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 			h.twin.Said[agentKey(id)] = append(h.twin.Said[agentKey(id)], f)
 		}
 		for range rapid.IntRange(10, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 19).Draw(t, "step") {
+			switch rapid.IntRange(0, 23).Draw(t, "step") {
 			default:
 				h.signal()
 			case 11, 12, 13, 14:
@@ -346,12 +364,19 @@ func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 			case 18, 19:
 				h.twin.FeedAge = time.Duration(rapid.SampledFrom([]int{0, 0, 0, 15, 60}).Draw(t, "feed age")) * time.Second
 			}
+			if rapid.Bool().Draw(t, "somebody speaks") {
+				h.hear()
+			}
 			h.decide()
 		}
 		hits += h.hits
+		waived += h.waived
 		lives++
 	})
 	t.Logf("%d histories, %d decisions from the cache, by reason %v", lives, hits, codes)
+	if codes[authz.SourceSilent] < lives/10 || waived < lives/10 {
+		t.Errorf("only %d decisions for a silence, and %d with one waived, in %d histories", codes[authz.SourceSilent], waived, lives)
+	}
 	if hits < lives {
 		t.Errorf("only %d hits in %d histories: the cache was hardly tested", hits, lives)
 	}

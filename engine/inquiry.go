@@ -26,8 +26,13 @@ type inquiry struct {
 	recorded []*posture.Record // where not nil, what read reads instead of the store
 	touched  []touched
 	agent    int // index into touched; -1 where the request names none
-	now      authz.Instant
-	feedAge  time.Duration
+	// needs are what the profile needs at now, touched last and in this order; heard is
+	// when each of them was heard. Both are empty where no profile of the set needs any.
+	needs     []rules.Need
+	heard     []authz.Instant
+	rehearing []authz.Instant // where not nil, what heard is in a replay
+	now       authz.Instant
+	feedAge   time.Duration
 	// What settle finds while it looks at every touched entity anyway: that posture
 	// withdraws nothing from any of them, which most requests meet, and when time alone
 	// may change what it says of one.
@@ -61,7 +66,7 @@ func (e *Engine) inquire(b *basis, caller *authz.Caller, req *authz.Request, p *
 // release lets go of the request. The records that q was judged by stay with it until its
 // next use: the pool lets go of an inquiry that has none.
 func (e *Engine) release(q *inquiry) {
-	q.recorded = nil
+	q.recorded, q.rehearing, q.needs = nil, nil, nil
 	q.basis, q.caller, q.request, q.principal, q.plan, q.profile = nil, nil, nil, nil, nil, nil
 	q.frame.Request = nil
 	e.inquiries.Put(q)
@@ -72,7 +77,8 @@ func (e *Engine) release(q *inquiry) {
 // It tries three times, then asks the store to stand still for a moment.
 //
 // The first try reads by the now of whatever q was used for last. It decides only which
-// software is looked for, and settle says no where that is another one at the true now.
+// software and sources are looked for, and settle says no where those are others at the
+// true now.
 func (q *inquiry) gather(clock func() authz.Instant) {
 	for range 3 {
 		if q.read(); q.settle(clock()) && q.view.Confirm() {
@@ -114,6 +120,13 @@ func (q *inquiry) read() {
 	code, model := q.software(instance, func(t *touched) *posture.Effective { return t.record.At(q.now) })
 	q.touch(authz.KindCode, code, p.IssuedAt)
 	q.touch(authz.KindModel, model, p.IssuedAt)
+
+	if len(q.basis.rules.Required()) > 0 {
+		q.needs = q.needed(func(t *touched) *posture.Effective { return t.record.At(q.now) })
+		for i := range q.needs {
+			q.touch(authz.KindSource, q.needs[i].Source, 0)
+		}
+	}
 }
 
 // touch reads the record of an entity, unless id is empty and the kind needs one. It
@@ -155,8 +168,31 @@ func (q *inquiry) software(instance int, effect func(*touched) *posture.Effectiv
 	return code, model
 }
 
+// needed gives what the profile needs that this request is judged by.
+func (q *inquiry) needed(effect func(*touched) *posture.Effective) []rules.Need {
+	var profile *rules.Profile
+	switch set := q.basis.rules; {
+	case q.agent < 0:
+		profile = set.Agentless(q.request.Subject.Type)
+	case effect(&q.touched[q.agent]).Registered:
+		profile = set.Profile(effect(&q.touched[q.agent]).Class)
+	default:
+		profile = set.Profile(unregistered)
+	}
+	if profile == nil {
+		return nil // a gate stops it
+	}
+	return profile.Needs
+}
+
 // settle makes now the instant of the decision. It reports false where the agent's
-// software is another one at now than at the q.now that read went by.
+// software, or what its profile needs, is another one at now than at the q.now that read
+// went by.
+//
+// What was heard is read here, after now and before the records are looked at again. A
+// source is heard when what it said is in force, and that instant never goes back: one that
+// was silent until here was silent at now, and of one that was heard meanwhile the answer is
+// that of the instant of this reading, at which the records are as they were read, too.
 func (q *inquiry) settle(now authz.Instant) bool {
 	instance, codes, models := -1, "", ""
 	q.unrestricted, q.until = true, authz.Forever
@@ -177,8 +213,31 @@ func (q *inquiry) settle(now authz.Instant) bool {
 		}
 	}
 	q.now = now
-	code, model := q.software(instance, func(t *touched) *posture.Effective { return t.effect })
+	effect := func(t *touched) *posture.Effective { return t.effect }
+	code, model := q.software(instance, effect)
+	if len(q.basis.rules.Required()) > 0 && !q.hear(q.needed(effect)) {
+		return false
+	}
 	return code == codes && model == models
+}
+
+// hear finds out when what the profile needs was heard. It reports false where that is not
+// what was read.
+func (q *inquiry) hear(needs []rules.Need) bool {
+	q.heard = q.heard[:0]
+	if len(needs) != len(q.needs) || len(needs) > 0 && &needs[0] != &q.needs[0] {
+		return false
+	}
+	for i := range needs {
+		var at authz.Instant
+		if q.rehearing == nil {
+			at = q.basis.posture.Heard(needs[i].Source)
+		} else if i < len(q.rehearing) {
+			at = q.rehearing[i]
+		}
+		q.heard = append(q.heard, at)
+	}
+	return true
 }
 
 // expired reports whether anything that the request carries has ended at now.

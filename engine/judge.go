@@ -11,8 +11,8 @@ import (
 	"vigil/rules"
 )
 
-// judge decides a gathered inquiry. It is a function of the rule set, the records, the
-// request, now and the feed's age, and of nothing else.
+// judge decides a gathered inquiry. It is a function of the rule set, the records, when the
+// needed sources were heard, the request, now and the feed's age, and of nothing else.
 func (q *inquiry) judge() *authz.Decision {
 	q.class, q.profile = "", nil
 	q.cacheable = q.plan != nil && q.principal.Problem == "" && !q.expired(q.now)
@@ -35,6 +35,8 @@ func (q *inquiry) stopped(s *stop) *authz.Decision {
 	case authz.StaleView:
 		class = authz.ClassStale
 		q.cacheable = false
+	case authz.SourceSilent:
+		class = authz.ClassStale
 	}
 	return &authz.Decision{
 		Class: class, Code: s.code,
@@ -87,6 +89,10 @@ func (q *inquiry) ruled(v *rules.Verdict) *authz.Decision {
 	if q.stale() {
 		q.cacheable = false
 		q.demandApproval(d, authz.ClassStale, authz.StaleView, authz.Ref{}, q.staleReason())
+	} else if i := q.silent(); i >= 0 && q.profile.OnSilence == rules.StaleApproval {
+		t := q.source(i)
+		q.demandApproval(d, authz.ClassStale, authz.SourceSilent,
+			authz.Ref{Kind: t.ref.Kind, ID: t.ref.ID}, t.ref.String()+" "+q.silence(i))
 	}
 	return d
 }
@@ -136,6 +142,9 @@ func (q *inquiry) seal(d *authz.Decision) *authz.Decision {
 	if q.profile != nil && q.profile.MaxAttestationAge > 0 {
 		d.ValidUntil = min(d.ValidUntil, q.attestationEnds(q.profile.MaxAttestationAge))
 	}
+	if len(q.needs) > 0 {
+		q.sources(d)
+	}
 	d.Bundle = q.basis.rules.Digest()
 	if d.Effect != authz.Allow {
 		d.Evidence = q.evidence()
@@ -164,5 +173,5 @@ func same(a, b *authz.Decision) bool {
 		a.Input == b.Input && slices.Equal(a.Rules, b.Rules) && a.Bundle == b.Bundle &&
 		slices.EqualFunc(a.Obligations, b.Obligations, func(x, y authz.Obligation) bool {
 			return x.ID == y.ID && x.Type == y.Type && bytes.Equal(x.Properties, y.Properties)
-		}) && slices.Equal(a.Observed, b.Observed) && a.ReasonUser == b.ReasonUser
+		}) && slices.Equal(a.Observed, b.Observed) && a.ReasonUser == b.ReasonUser && slices.Equal(a.Waived, b.Waived)
 }

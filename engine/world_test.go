@@ -39,6 +39,18 @@ profiles:
 agentless: {types: [service], profile: default}
 `
 
+// monitored is manifest with sources that profiles need.
+const monitored = `vigil: 1
+files: [rules.yaml]
+sources:
+  client:soar: {max_silence: 1m}
+  client:siem: {max_silence: 30s}
+profiles:
+  default:   {max_feed_age: 30s, on_stale: deny, needs: [client:soar]}
+  careful:   {max_feed_age: 10s, on_stale: approval, requires: [session], max_attestation_age: 5m, needs: [client:siem, client:soar], on_silence: approval}
+agentless: {types: [service], profile: default}
+`
+
 const vocabulary = `vigil: 1
 attributes:
   subject.user:
@@ -88,6 +100,11 @@ type failer interface {
 }
 
 func load(t failer, ruleText string) (*rules.Bundle, *rules.Set) {
+	t.Helper()
+	return loadUnder(t, manifest, ruleText)
+}
+
+func loadUnder(t failer, manifest, ruleText string) (*rules.Bundle, *rules.Set) {
 	t.Helper()
 	bundle, set, errs := rules.Load(fstest.MapFS{
 		"bundle.yaml": {Data: []byte(manifest)},

@@ -19,6 +19,7 @@ type held struct {
 	approval   []string
 	narrowed   [][]string
 	cutoff     authz.Instant
+	waived     []string // by which exceptions
 }
 
 // standing reads everything ever said of an entity.
@@ -97,6 +98,8 @@ func (t *Twin) standing(key authz.Key, now authz.Instant) held {
 			h.tainted = true
 		case f.Facet == posture.ApprovalRequired && standing:
 			h.approval = append(h.approval, f.Actions...)
+		case f.Facet == posture.Waive && standing:
+			h.waived = append(h.waived, f.Source+"/"+f.ID)
 		case f.Facet == posture.Narrow && standing:
 			h.narrowed = append(h.narrowed, f.Scopes)
 		}
@@ -143,6 +146,7 @@ func (t *Twin) Differs(key authz.Key, now authz.Instant, eff *posture.Effective)
 		{"attested at", eff.AttestedAt, h.attestedAt},
 		{"cut-off", eff.Cutoff, h.cutoff},
 		{"approval for", fmt.Sprint(eff.ApprovalFor), fmt.Sprint(approval)},
+		{"waived", eff.Waived, len(h.waived) > 0},
 		{"narrowed", eff.Narrowed, len(h.narrowed) > 0},
 		{"scopes left", fmt.Sprint(eff.Left), fmt.Sprint(left)},
 		{"registered", eff.Registered, h.registered != nil},

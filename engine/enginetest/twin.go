@@ -3,6 +3,7 @@ package enginetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"vigil/authz"
@@ -15,6 +16,7 @@ import (
 // joins, no records. It is slow, and it is who is right. It is for one goroutine.
 type Twin struct {
 	Said    map[authz.Key][]posture.Fact // of each entity, everything, in any order
+	Heard   map[string]authz.Instant     // when each source was heard last
 	Rules   *Rules
 	FeedAge time.Duration // how old the view is, where a profile bounds that
 }
@@ -49,6 +51,7 @@ type Outcome struct {
 	Input  string
 	Rules  string
 	Owed   string // the obligations' types
+	Waived string // the exceptions that it rests on
 }
 
 // OutcomeOf gives the outcome of a decision.
@@ -57,7 +60,12 @@ func OutcomeOf(d *authz.Decision) Outcome {
 	for _, o := range d.Obligations {
 		owed += o.Type + " "
 	}
-	return Outcome{d.Effect, d.Class, d.Code, d.Entity, d.Input, fmt.Sprint(d.Rules), owed}
+	return Outcome{d.Effect, d.Class, d.Code, d.Entity, d.Input, fmt.Sprint(d.Rules), owed, exceptions(d.Waived)}
+}
+
+// exceptions writes names as a set; "" for none.
+func exceptions(names []string) string {
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), " ")
 }
 
 // member is an entity that a request names.
@@ -106,6 +114,23 @@ func (t *Twin) Decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 	}
 	name(authz.KindCode, code, p.IssuedAt)
 	name(authz.KindModel, model, p.IssuedAt)
+	var needs []rules.Need
+	if profile := t.profileOf(req, p, know(agent)); profile != nil {
+		needs = profile.Needs
+	}
+	var silent authz.Ref // the first that nobody waives
+	var waived []string
+	for _, need := range needs {
+		name(authz.KindSource, need.Source, 0)
+		source := authz.Ref{Kind: authz.KindSource, ID: need.Source}
+		if heard := t.Heard[need.Source]; heard != 0 && now < heard.Add(need.MaxSilence) {
+			continue
+		}
+		by := know(source).waived
+		if waived = append(waived, by...); len(by) == 0 && silent.ID == "" {
+			silent = source
+		}
+	}
 
 	// The gates.
 	var profile *rules.Profile
@@ -219,6 +244,9 @@ func (t *Twin) Decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 	if stale && profile.OnStale == rules.StaleDeny {
 		return Outcome{Class: authz.ClassStale, Code: authz.StaleView, Rules: "[]"}
 	}
+	if silent.ID != "" && profile.OnSilence == rules.StaleDeny {
+		return Outcome{Class: authz.ClassStale, Code: authz.SourceSilent, Entity: silent, Rules: "[]"}
+	}
 
 	// The rules, then what posture demands of an answer that is not a denial.
 	o := t.ask(req, class, func(kind authz.Kind) (held, authz.Ref, bool) {
@@ -242,13 +270,31 @@ func (t *Twin) Decide(caller *authz.Caller, req *authz.Request, p *authz.Princip
 			break
 		}
 	}
-	if stale {
+	if stale || silent.ID != "" {
 		if o.Effect == authz.Allow {
 			o.Effect, o.Rules = authz.Require, "[]"
 		}
-		o.Class, o.Code, o.Entity, o.Owed = authz.ClassStale, authz.StaleView, authz.Ref{}, owed
+		o.Class, o.Code, o.Entity, o.Owed = authz.ClassStale, authz.SourceSilent, silent, owed
 	}
+	if stale {
+		o.Code, o.Entity = authz.StaleView, authz.Ref{}
+	}
+	o.Waived = exceptions(waived)
 	return o
+}
+
+// profileOf gives the profile that a request is judged by, or nil.
+func (t *Twin) profileOf(req *authz.Request, p *authz.Principal, agent held) *rules.Profile {
+	bundle := t.Rules.Bundle
+	switch {
+	case p.Agent == "" && slices.Contains(bundle.Agentless.Types, req.Subject.Type):
+		return bundle.Profiles[bundle.Agentless.Profile]
+	case p.Agent == "":
+		return nil
+	case agent.registered == nil:
+		return bundle.Profiles["unregistered"]
+	}
+	return bundle.Profiles[agent.registered.Class]
 }
 
 // ask evaluates every rule of the bundle by itself and combines what they say.
