@@ -68,6 +68,10 @@ func TestASourceThatWasNeverHeardSaysSo(t *testing.T) {
 	if at := s.Heard("client:b"); at != 7 {
 		t.Error("it went back to", at)
 	}
+	digest := s.Digest(1)
+	if s.Hear("client:b", 8); s.Digest(1) == digest || digest == NewStore().Digest(1) {
+		t.Error("the digest does not say when a source was heard")
+	}
 }
 
 func TestASnapshotOfBeforeSourcesWereHeardIsRead(t *testing.T) {
