@@ -149,6 +149,13 @@ func appendDetail(dst []byte, d *authz.Decision) []byte {
 		}
 		dst = append(dst, ']')
 	}
+	if len(d.Waived) > 0 {
+		dst = append(dst, `,"waived":[`...)
+		for i := range d.Waived {
+			dst = AppendString(separate(dst, i), d.Waived[i])
+		}
+		dst = append(dst, ']')
+	}
 	return appendMember(dst, `,"bundle":`, d.Bundle)
 }
 

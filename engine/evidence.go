@@ -36,9 +36,6 @@ func (q *inquiry) evidence() *Evidence {
 func (ev *Evidence) replay(q *inquiry) {
 	q.now, q.feedAge = ev.now, ev.feedAge
 	q.recorded, q.rehearing = ev.records, ev.heard
-	if q.rehearing == nil {
-		q.rehearing = []authz.Instant{}
-	}
 	q.read()
 	q.settle(ev.now)
 	q.recorded, q.rehearing = nil, nil

@@ -40,6 +40,9 @@ func (c *configCheckCmd) Run(a *app) error {
 		if all := cfg.checkAgainst(bundle); len(all) > 0 {
 			return &failure{code: exitInput, err: all}
 		}
+		for _, w := range cfg.unheard(bundle) {
+			fmt.Fprintln(a.stderr, "warning:", w)
+		}
 	}
 	fmt.Fprintf(a.stdout, "ok: decisions on %s, control on %s, %d clients, data in %s\n",
 		cfg.Decision.Listen, cfg.Control.Listen, len(cfg.Clients), cfg.DataDir)

@@ -82,6 +82,9 @@ func (a *app) printEntity(e *control.EntityResponse) {
 	if eff.Tainted {
 		add("tainted", "yes")
 	}
+	if eff.Waived {
+		add("waived", "its silence stops nobody")
+	}
 	for _, h := range eff.Holds {
 		add("held", describeHold(h))
 	}

@@ -26,6 +26,18 @@ profiles:
 agentless: {types: [service], profile: default}
 `
 
+// watchfulManifest is lifeManifest with sources that the profiles need.
+const watchfulManifest = `vigil: 1
+files: [rules.yaml]
+sources:
+  client:soar: {max_silence: 1m}
+  client:siem: {max_silence: 20s}
+profiles:
+  default:   {max_feed_age: 30s, on_stale: deny, needs: [client:soar]}
+  careful:   {max_feed_age: 10s, on_stale: approval, requires: [session], max_attestation_age: 5m, needs: [client:siem, client:soar], on_silence: approval}
+agentless: {types: [service], profile: default}
+`
+
 const lifeVocabulary = `vigil: 1
 attributes:
   subject.user:
@@ -76,9 +88,13 @@ type ruleSet struct {
 func loadRuleSets(t *testing.T) []*ruleSet {
 	t.Helper()
 	var all []*ruleSet
-	for _, text := range lifeRules {
+	for i := range 2 * len(lifeRules) {
+		manifest, text := lifeManifest, lifeRules[i%len(lifeRules)]
+		if i >= len(lifeRules) {
+			manifest = watchfulManifest
+		}
 		bundle, set, problems := rules.Load(fstest.MapFS{
-			"bundle.yaml": {Data: []byte(lifeManifest)}, "rules.yaml": {Data: []byte(lifeVocabulary + text)},
+			"bundle.yaml": {Data: []byte(manifest)}, "rules.yaml": {Data: []byte(lifeVocabulary + text)},
 		})
 		if len(problems) > 0 {
 			t.Fatal(problems)
@@ -334,8 +350,9 @@ func (l *life) posture() {
 }
 
 // inSomeWorld calls check once for every outcome that a push of unknown outcome can have
-// had: a log takes a batch from its beginning on. What one check could only have seen in
-// force is in force for good. Where no outcome is unknown there is one world.
+// had: a log takes a batch from its beginning on, at the time of one of the attempts. What
+// one check could only have seen in force is in force for good. Where no outcome is unknown
+// there is one world.
 func (l *life) inSomeWorld(check func() string) {
 	if l.unsure == nil {
 		if wrong := check(); wrong != "" {
@@ -345,14 +362,16 @@ func (l *life) inSomeWorld(check func() string) {
 	}
 	var all []string
 	for n := l.sure; n <= len(l.unsure.statements); n++ {
-		restore := l.suppose(l.unsure.statements[:n])
-		wrong := check()
-		restore()
-		if wrong == "" {
-			l.sure = n
-			return
+		for _, heard := range l.unsure.heard(n) {
+			restore := l.suppose(l.unsure.statements[:n], heard)
+			wrong := check()
+			restore()
+			if wrong == "" {
+				l.sure = n
+				return
+			}
+			all = append(all, wrong)
 		}
-		all = append(all, wrong)
 	}
 	l.t.Fatalf("whatever became of the signals of unknown outcome:\n%q", slices.Compact(all))
 }

@@ -24,6 +24,19 @@ type pushed struct {
 	statements []*statement
 	boot       int           // in which it was sent first
 	at         authz.Instant // when it was sent first
+	tries      []authz.Instant
+}
+
+// heard gives when the log may have taken something of p, if it took the first n signals; 0
+// for not at all. A heartbeat has none.
+func (p *pushed) heard(n int) []authz.Instant {
+	switch {
+	case n > 0:
+		return p.tries
+	case len(p.statements) == 0:
+		return append([]authz.Instant{0}, p.tries...)
+	}
+	return []authz.Instant{0}
 }
 
 // statement is one signal as the twin understands it.
@@ -120,14 +133,21 @@ func (c *tally) arrived(l *life, s *statement, appended authz.Instant) {
 }
 
 // suppose makes the twin know something until restore.
-func (l *life) suppose(all []*statement) (restore func()) {
-	before := maps.Clone(l.twin.Said)
+func (l *life) suppose(all []*statement, heard authz.Instant) (restore func()) {
+	said, before := maps.Clone(l.twin.Said), maps.Clone(l.twin.Heard)
 	l.remember(all, l.unsure.at)
-	return func() { l.twin.Said = before }
+	l.hear(l.unsure.sender, heard)
+	return func() { l.twin.Said, l.twin.Heard = said, before }
+}
+
+// hear makes the twin know that the log took something of sender.
+func (l *life) hear(sender signals.Sender, at authz.Instant) {
+	source := sender.Source.String()
+	l.twin.Heard[source] = max(l.twin.Heard[source], at)
 }
 
 var (
-	everyKind = signals.Authority{Types: []string{"*"}, Kinds: []string{"*", "everything"}, Tenants: []string{authz.DefaultTenant, "acme"}}
+	everyKind = signals.Authority{Types: []string{"*"}, Kinds: []string{"*", "everything", "source"}, Tenants: []string{authz.DefaultTenant, "acme"}}
 	soar      = signals.Sender{Source: signals.Source{Kind: "client", Name: "soar"}, Authority: everyKind}
 	siem      = signals.Sender{Source: signals.Source{Kind: "client", Name: "siem"}, Authority: everyKind}
 	boss      = signals.Sender{Source: signals.Source{Kind: "client", Name: "boss"}, Authority: signals.Authority{
@@ -186,6 +206,12 @@ func (l *life) signal() {
 	if rapid.IntRange(0, 29).Draw(t, "sender is the intern") == 17 {
 		sender = intern
 	}
+	if rapid.IntRange(0, 7).Draw(t, "a heartbeat") == 5 {
+		l.serial++
+		l.push(&pushed{sender: sender, boot: l.boots, body: fmt.Sprintf(
+			`{"v":1,"id":"s%d","type":"heartbeat","entities":["source:%s"],"time":%q}`, l.serial, sender.Source, l.now())})
+		return
+	}
 	if sender.Source != intern.Source && rapid.IntRange(0, 9).Draw(t, "words that overlap") == 7 {
 		l.push(l.bundle(sender, l.overlapping(sender)...))
 		return
@@ -212,6 +238,7 @@ func (l *life) push(p *pushed) {
 	if p.at == 0 {
 		p.at = before
 	}
+	p.tries = append(p.tries, before)
 	l.tally.pushes++
 	receipt, err := n.intake.Push(context.Background(), p.sender, []byte(p.body))
 	l.t.Logf("%v, now %v: %s: %v", p.sender.Source, before, p.body, err)
@@ -231,10 +258,13 @@ func (l *life) push(p *pushed) {
 			l.tally.arrived(l, s, appended)
 		}
 		l.remember(p.statements, appended)
+		l.hear(p.sender, appended)
 		if l.unsure == p {
 			l.unsure, l.sure = nil, 0
 		}
-		l.accepted = append(l.accepted, p)
+		if len(p.statements) > 0 {
+			l.accepted = append(l.accepted, p)
+		}
 		if len(l.accepted) > 40 {
 			l.accepted = l.accepted[1:]
 		}
@@ -301,7 +331,7 @@ func (l *life) resend() {
 	}
 	p.at = l.now()
 	if p.boot == l.boots && rapid.IntRange(0, 5).Draw(l.t, "another of the same id") == 5 && !l.faulty {
-		other := strings.Replace(p.body, `"v":1`, `"v":1,"reason":"another"`, 1)
+		other := strings.Replace(p.body, `"v":1`, `"v":1,"ticket":"another"`, 1)
 		if _, err := l.n.intake.Push(context.Background(), p.sender, []byte(other)); !errors.Is(err, signals.ErrConflict) && !l.tooEarly(p, err) {
 			var gone *signals.DecodeError
 			if !errors.As(err, &gone) || !p.statements[0].dated {
@@ -356,6 +386,7 @@ func (l *life) stray() {
 		l.twin.Said[key] = append(l.twin.Said[key], posture.Fact{
 			Facet: posture.UnreadableSignal, Source: siem.Source.String(), ID: id, Time: l.now(), Until: authz.Forever,
 		})
+		l.hear(siem, l.now())
 	}
 	at, err := l.n.journal.Append(context.Background(), [][]byte{record})
 	if err != nil {

@@ -20,7 +20,7 @@ func (l *life) someEntities() []authz.Ref {
 	var all []authz.Ref
 	for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(t, "entities") {
 		kind := rapid.SampledFrom(authz.Kinds()).Draw(t, "kind")
-		if rapid.IntRange(0, 2).Draw(t, "about an agent") == 0 || kind >= authz.KindTenant && rapid.IntRange(0, 4).Draw(t, "about all") > 0 {
+		if rapid.IntRange(0, 2).Draw(t, "about an agent") == 0 || kind >= authz.KindTenant && kind != authz.KindSource && rapid.IntRange(0, 4).Draw(t, "about all") > 0 {
 			kind = authz.KindAgent
 		}
 		ref := authz.Ref{Kind: kind}
@@ -34,6 +34,8 @@ func (l *life) someEntities() []authz.Ref {
 			ref.ID = rapid.SampledFrom([]string{"sha256:c0", "sha256:c1"}).Draw(t, "code")
 		case authz.KindModel:
 			ref.ID = "sha256:m0"
+		case authz.KindSource:
+			ref.ID = rapid.SampledFrom([]string{"client:soar", "client:siem"}).Draw(t, "source")
 		default:
 			ref.ID = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "id")
 		}
@@ -48,6 +50,7 @@ var (
 	facetsDrawn = []posture.Facet{
 		posture.Registration, posture.Hold, posture.Hold, posture.Hold, posture.Hold, posture.Risk, posture.Risk, posture.Risk,
 		posture.Attest, posture.Attest, posture.Taint, posture.ApprovalRequired, posture.Narrow, posture.Lift, posture.Lift, posture.Lift,
+		posture.Waive, posture.Waive,
 	}
 	facetsForGood = []posture.Facet{posture.Revoke, posture.Revoke, posture.IssuedBefore, posture.IssuedBefore, posture.Decommission}
 )
@@ -75,7 +78,9 @@ func (l *life) statement(sender signals.Sender) *statement {
 		facet = posture.Risk
 	}
 	about = slices.DeleteFunc(about, func(r authz.Ref) bool { return !speaksOf(facet, r.Kind) })
-	if len(about) == 0 {
+	if len(about) == 0 && facet == posture.Waive {
+		about = []authz.Ref{{Kind: authz.KindSource, ID: "client:soar"}}
+	} else if len(about) == 0 {
 		about = []authz.Ref{{Kind: authz.KindSession, ID: "2"}}
 	}
 	if l.mayOverrule(sender, facet) {
@@ -110,6 +115,9 @@ func (l *life) overlapping(sender signals.Sender) []*statement {
 }
 
 func speaksOf(facet posture.Facet, kind authz.Kind) bool {
+	if kind == authz.KindSource || facet == posture.Waive {
+		return kind == authz.KindSource && facet == posture.Waive
+	}
 	concrete := kind != authz.KindTenant && kind != authz.KindEverything
 	switch facet {
 	case posture.Registration, posture.Attest, posture.Decommission:
@@ -173,6 +181,8 @@ func (l *life) value(s *statement, sender signals.Sender) {
 		}
 	case posture.Revoke, posture.Decommission:
 		ends = false
+	case posture.Waive:
+		s.permissive, ends = true, true
 	case posture.Lift:
 		s.permissive, ends = true, false
 		l.aim(s, sender)
@@ -197,7 +207,7 @@ func (l *life) aim(s *statement, sender signals.Sender) {
 	for key, facts := range l.twin.Said {
 		for _, o := range facts {
 			switch o.Facet {
-			case posture.Taint, posture.ApprovalRequired, posture.Narrow, posture.UnreadableSignal:
+			case posture.Taint, posture.ApprovalRequired, posture.Narrow, posture.UnreadableSignal, posture.Waive:
 				if sender.Authority.Overrule || o.Source == sender.Source.String() && o.Facet != posture.UnreadableSignal {
 					all = append(all, target{key, posture.Target{Facet: o.Facet, Source: o.Source, ID: o.ID}})
 				}
@@ -292,8 +302,10 @@ func (s *statement) encode(sender signals.Sender) string {
 		kind, more = "revoke", fmt.Sprintf(`,"issued_before":%q`, f.Cutoff)
 	case posture.Decommission:
 		kind = "decommission"
+	case posture.Waive:
+		kind, more = "waive", `,"reason":"it is being moved"`
 	case posture.Lift:
-		of := map[posture.Facet]string{posture.Taint: "taint", posture.ApprovalRequired: "require_approval", posture.Narrow: "narrow", posture.UnreadableSignal: "unreadable"}
+		of := map[posture.Facet]string{posture.Taint: "taint", posture.ApprovalRequired: "require_approval", posture.Narrow: "narrow", posture.UnreadableSignal: "unreadable", posture.Waive: "waive"}
 		kind, more = "lift", fmt.Sprintf(`,"lifts":{"type":%q,"source":%q,"id":%q}`, of[f.Lifts.Facet], f.Lifts.Source, f.Lifts.ID)
 	}
 	if s.dated {

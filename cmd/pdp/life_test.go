@@ -299,7 +299,7 @@ func live(t *rapid.T, bubble *testing.T, rules []*ruleSet, sum *tally) {
 			SegmentBytes: rapid.SampledFrom([]int64{1, 700, 3000, 64 << 20}).Draw(t, "segment"),
 			FollowBytes:  rapid.SampledFrom([]int{1, 16 << 20, 16 << 20}).Draw(t, "follow bytes"),
 		},
-		twin:   &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}},
+		twin:   &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}, Heard: map[string]authz.Instant{}},
 		undone: map[string]bool{},
 	}
 	var failed any

@@ -352,6 +352,7 @@ func (n *node) furnish() error {
 	parts := control.Parts{
 		Intake: n.intake, Posture: n.posture, Engine: n.engine, CacheMode: n.cfg.Cache,
 		Rules: n.rules, Recent: n.ring, Feed: n.feed, Tail: n.tail, Snapshot: n.store.writeSnapshot,
+		Sources: n.sources,
 	}
 	if n.journal != nil {
 		parts.Journal = n.journalCounts
@@ -412,6 +413,7 @@ func (n *node) degraded() []string {
 	if s.Bundle != nil {
 		all = append(all, n.feed.tooOld(n.now(), s.Bundle.Profiles)...)
 	}
+	all = append(all, n.silent(n.now())...)
 	switch {
 	case s.LastGood:
 		all = append(all, "the rules are broken; the last good ones decide")
@@ -424,11 +426,12 @@ func (n *node) degraded() []string {
 	return all
 }
 
-// undeclared says which classes clients may register and the rules do not declare.
+// undeclared says which classes clients may register and the rules do not declare, and
+// which sources the rules require and this configuration has not.
 func (c *config) undeclared(bundle *rules.Bundle) []string {
 	var all []string
 	for _, p := range c.checkAgainst(bundle) {
 		all = append(all, p.String())
 	}
-	return slices.Clip(all)
+	return slices.Clip(append(all, c.unheard(bundle)...))
 }

@@ -240,7 +240,7 @@ func (n *node) closePorts() {
 // everything is an authority without limits.
 func everything() signals.Authority {
 	return signals.Authority{
-		Types: []string{"*"}, Kinds: []string{"*", authz.KindEverything.String()},
+		Types: []string{"*"}, Kinds: []string{"*", authz.KindEverything.String(), authz.KindSource.String()},
 		Tenants: []string{authz.DefaultTenant}, Overrule: true,
 	}
 }

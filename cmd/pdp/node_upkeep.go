@@ -22,7 +22,7 @@ func (n *node) obeyHangups(ctx context.Context, hangup <-chan os.Signal) {
 }
 
 // maintain keeps house: readiness follows the clock, what has expired is forgotten, a
-// copy of the rules is kept, and snapshots are taken.
+// copy of the rules is kept, snapshots are taken, and it is said which sources fall silent.
 func (n *node) maintain(ctx context.Context) {
 	second := time.NewTicker(time.Second)
 	prune := time.NewTicker(time.Minute)
@@ -30,12 +30,14 @@ func (n *node) maintain(ctx context.Context) {
 	defer second.Stop()
 	defer prune.Stop()
 	defer snapshot.Stop()
+	silent := n.followSources(nil)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-second.C:
 			n.followClock()
+			silent = n.followSources(silent)
 		case <-prune.C:
 			n.posture.Prune(n.now())
 			n.rules.keepCopy()

@@ -19,7 +19,7 @@ type undoCmd struct {
 }
 
 // reversible are the types of signals that can be taken back.
-var reversible = []string{"quarantine", "narrow", "taint", "require_approval", "risk"}
+var reversible = []string{"quarantine", "narrow", "taint", "require_approval", "risk", "waive"}
 
 // irreversible says of the others why they cannot be.
 var irreversible = map[string]string{

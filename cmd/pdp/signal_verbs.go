@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vigil/authz"
+	"vigil/server/control"
 	"vigil/signals"
 )
 
@@ -23,8 +24,10 @@ type signalCmd struct {
 	Clear           clearCmd           `cmd:"" help:"Lift taints and demands for approval."`
 	Revoke          revokeCmd          `cmd:"" help:"Revoke for good. There is no way back."`
 	Decommission    decommissionCmd    `cmd:"" help:"Take out of service for good. There is no way back."`
+	Waive           waiveCmd           `cmd:"" help:"Let agents go on for a time though a source of signals is silent."`
+	Heartbeat       heartbeatCmd       `cmd:"" help:"Say that you are there and have nothing to report."`
 	Lift            liftCmd            `cmd:"" help:"Lift one signal by its type, source and id."`
-	Undo            undoCmd            `cmd:"" help:"Take back whatever can be taken back: quarantine, narrowing, taint, demand for approval, risk."`
+	Undo            undoCmd            `cmd:"" help:"Take back whatever can be taken back: quarantine, narrowing, taint, demand for approval, risk, exception."`
 	Tail            tailCmd            `cmd:"" help:"Follow what is applied on one replica, as it happens."`
 }
 
@@ -201,9 +204,39 @@ func (c *decommissionCmd) Run(ctx context.Context, a *app) error {
 	return a.sendSignal(ctx, &c.signalFlags, draft{kind: signals.TypeDecommission, entities: c.Entities, forGood: true})
 }
 
+type waiveCmd struct {
+	Sources []string `arg:"" name:"source" help:"The silent source, as source:client:siem, source:issuer:NAME or source:topic:NAME."`
+	For     string   `required:"" help:"How long the exception holds, such as 90s, 2h or 7d; 7d at most." placeholder:"DURATION" group:"Signal:"`
+	signalFlags
+}
+
+func (c *waiveCmd) Run(ctx context.Context, a *app) error {
+	if c.Reason == "" {
+		return badInput("an exception needs a --reason")
+	}
+	return a.sendSignal(ctx, &c.signalFlags, draft{kind: signals.TypeWaive, entities: c.Sources, lasts: c.For})
+}
+
+type heartbeatCmd struct {
+	signalFlags
+}
+
+// Run asks who the caller is: a heartbeat is always of the source that sends it.
+func (c *heartbeatCmd) Run(ctx context.Context, a *app) error {
+	cl, err := a.controlClient(&c.connection)
+	if err != nil {
+		return err
+	}
+	var me control.WhoamiResponse
+	if _, err := cl.get(ctx, "/v1/whoami", &me); err != nil {
+		return err
+	}
+	return a.sendDrafts(ctx, cl, &c.signalFlags, []draft{{kind: signals.TypeHeartbeat, entities: []string{"source:" + me.Source}}})
+}
+
 type liftCmd struct {
 	refs
-	Type   string `required:"" help:"Type of the signal to lift: narrow, taint, require_approval, or (for administrators) unreadable."`
+	Type   string `required:"" help:"Type of the signal to lift: narrow, taint, require_approval, waive, or (for administrators) unreadable."`
 	Source string `help:"Its source, as in client:soar. By default yourself. \"pdp entity show\" lists them."`
 	Target string `required:"" help:"Its id."`
 	signalFlags

@@ -74,6 +74,9 @@ func (a *app) printStatus(s *control.StatusResponse) {
 	if s.Feed.Spool != nil {
 		rows = append(rows, []string{"spool", spoolText(s.Feed.Spool)})
 	}
+	for i := range s.Sources {
+		rows = append(rows, []string{"source", sourceText(&s.Sources[i])})
+	}
 	if s.Posture.Digest != "" {
 		rows = append(rows, []string{"posture", s.Posture.Digest + " at " + s.Posture.DigestAt})
 	}
@@ -116,6 +119,26 @@ func spoolText(s *control.SpoolStatus) string {
 	}
 	if s.Health != "ok" {
 		text += "; IT TAKES NOTHING: " + printable(s.Health)
+	}
+	return text
+}
+
+// sourceText says how a required source does, and what hangs on it.
+func sourceText(s *control.SourceStatus) string {
+	text := s.Source + " heard " + s.HeardAt
+	switch {
+	case s.HeardAt == "":
+		text = s.Source + " SILENT: never heard"
+	case s.Silent:
+		text = s.Source + " SILENT since " + s.SilentFrom + ": heard " + s.HeardAt
+	}
+	text += fmt.Sprintf("; may be silent for %s", time.Duration(s.MaxSilence*float64(time.Second)))
+	for _, p := range s.Profiles {
+		text += "; " + p.Profile + ": " + p.OnSilence
+	}
+	for _, w := range s.WaivedBy {
+		text += fmt.Sprintf("; WAIVED in %s by %s of %s until %s: %s", w.Tenant, w.Fact.ID, w.Fact.Source, w.Fact.Until,
+			strings.TrimSpace(w.Fact.Ticket+" "+w.Fact.Reason))
 	}
 	return text
 }

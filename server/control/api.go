@@ -128,6 +128,8 @@ type Effective struct {
 	// ScopesLeft counts where Narrowed.
 	ScopesLeft  []string `json:"scopes_left,omitzero"`
 	ApprovalFor []string `json:"approval_for,omitzero"` // "*" is every action
+	// Waived: of a source, that it is silent stops nobody.
+	Waived bool `json:"waived,omitzero"`
 	// By says which facts are behind what restricts the entity.
 	By []Fact `json:"by,omitzero"`
 	// Until is when this changes by itself.
@@ -211,6 +213,9 @@ type DecisionContext struct {
 	Rules       []string        `json:"rules"`
 	Errors      []EvaluationErr `json:"errors,omitzero"`
 	Observed    []Observed      `json:"observed,omitzero"`
+	// Waived names the exceptions without which a silent source would have stopped this:
+	// "client:soc/INC-7" is the waive INC-7 of client:soc.
+	Waived      []string        `json:"waived,omitzero"`
 	Bundle      string          `json:"bundle"`
 	AsOf        string          `json:"as_of,omitzero"`
 	DecidedAt   string          `json:"decided_at,omitzero"`

@@ -105,6 +105,7 @@ type StatusResponse struct {
 	Rules     RulesStatus       `json:"rules"`
 	Feed      FeedStatus        `json:"feed"`
 	Posture   PostureStatus     `json:"posture"`
+	Sources   []SourceStatus    `json:"sources,omitzero"` // those that profiles need, by name
 	Cache     CacheStatus       `json:"cache"`
 	Clock     ClockStatus       `json:"clock"`
 	Recent    RecentStatus      `json:"recent"`
@@ -153,6 +154,32 @@ type SpoolStatus struct {
 	LastError string `json:"last_error,omitzero"`
 }
 
+// SourceStatus is how a source of signals does that profiles need.
+type SourceStatus struct {
+	Source string `json:"source"`
+	// HeardAt is when the log took the last record of it; absent where it was never heard.
+	HeardAt    string  `json:"heard_at,omitzero"`
+	MaxSilence float64 `json:"max_silence_seconds"`
+	Silent     bool    `json:"silent"`
+	// SilentFrom is when it falls silent unless it is heard again, or did.
+	SilentFrom string          `json:"silent_from,omitzero"`
+	Profiles   []SourceProfile `json:"profiles"`
+	// WaivedBy are the exceptions in force in the tenants of the client.
+	WaivedBy []SourceWaiver `json:"waived_by,omitzero"`
+}
+
+// SourceProfile is a profile that needs a source.
+type SourceProfile struct {
+	Profile   string `json:"profile"`
+	OnSilence string `json:"on_silence"` // deny or approval
+}
+
+// SourceWaiver is an exception, which a source granted for a time.
+type SourceWaiver struct {
+	Tenant string `json:"tenant"`
+	Fact   Fact   `json:"fact"`
+}
+
 // PostureStatus is what is known, in numbers of the whole process, over all tenants.
 type PostureStatus struct {
 	Entities map[string]int `json:"entities"` // by kind
@@ -186,6 +213,8 @@ type RecentStatus struct {
 type HealthResponse struct {
 	Status  string   `json:"status"`           // "ok" or "not ready"
 	Reasons []string `json:"reasons,omitzero"` // why not
+	// Degraded is what ?strict would object to, while it is ready.
+	Degraded []string `json:"degraded,omitzero"`
 }
 
 // WhoamiResponse answers GET /v1/whoami.

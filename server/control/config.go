@@ -103,6 +103,8 @@ type Parts struct {
 	Kafka func() KafkaCounts
 	// Spool says what waits for the log. Nil: there is none.
 	Spool func() SpoolCounts
+	// Sources says how the sources do that the rules in use require. Nil: they require none.
+	Sources func(now authz.Instant) []SourceState
 	// DeadLetters counts what became of the records that could not be applied. Nil: nothing.
 	DeadLetters func() DeadLetterCounts
 }
@@ -120,6 +122,8 @@ type Posture interface {
 	Len() [authz.NumKinds]int
 	Held() [authz.NumKinds]int
 	AsOf() string
+	// Heard is when a source was heard last; 0 for never.
+	Heard(source string) authz.Instant
 	Digest(now authz.Instant) [32]byte
 }
 
@@ -241,6 +245,24 @@ type SpoolCounts struct {
 	Retries      uint64 // attempts that failed, since the start
 	LastError    string // why the last one failed, until one succeeds
 	Health       error  // why it takes nothing, or nil
+}
+
+// SourceState is how a source does that profiles need.
+type SourceState struct {
+	Source     string
+	Heard      authz.Instant // when it was heard last; 0 for never
+	MaxSilence time.Duration
+	Silent     bool
+	Waivers    []Waiver // the exceptions in force, by tenant
+	Profiles   []*rules.Profile
+	// Unwaived: it is silent, and in some tenant nothing waives that.
+	Unwaived bool
+}
+
+// Waiver is an exception that is in force in a tenant.
+type Waiver struct {
+	Tenant string
+	Fact   posture.Fact
 }
 
 // DecisionLabel labels a counter of decisions.

@@ -104,6 +104,11 @@ func (s *Server) dryRun(c *call) error {
 				beside = append(beside, r.Ref.In(asked[i].Tenant))
 			}
 		}
+		for _, tenant := range c.client.Caller.Tenants {
+			for _, required := range c.parts.Rules.State().Set.Required() {
+				beside = append(beside, authz.Ref{Kind: authz.KindSource, ID: required.Source}.In(tenant))
+			}
+		}
 		return beside
 	})
 	if err != nil {
@@ -122,7 +127,9 @@ func (s *Server) dryRun(c *call) error {
 	for i := range rehearsal.Results {
 		answer.Results = append(answer.Results, dryRunResult(&rehearsal, i, reads))
 		for j, e := range rehearsal.Results[i].Entities {
-			if !e.Known && e.Key.Kind != authz.KindEverything {
+			if would := &answer.Results[i].Entities[j].Would; e.Key.Kind == authz.KindSource {
+				knowSource(c.parts, e.Key, rehearsal.At, would, reads)
+			} else if !e.Known && e.Key.Kind != authz.KindEverything {
 				strangers = append(strangers, &answer.Results[i].Entities[j].Would)
 				keys = append(keys, e.Key)
 			}
@@ -174,7 +181,8 @@ func concerned(r Recent, tenants []string, named []authz.Key) (found []recent.En
 				add(recent.Query{Tenant: tenant})
 			}
 		case !slices.Contains(tenants, key.Tenant): // it may speak for it, and not read it
-		case key.Kind == authz.KindCode, key.Kind == authz.KindModel: // which no decision names: an agent's registration does
+		case key.Kind == authz.KindCode, key.Kind == authz.KindModel, key.Kind == authz.KindSource:
+			// No decision names them: an agent's registration does, or its profile.
 			add(recent.Query{Tenant: key.Tenant})
 		default:
 			add(recent.Query{Tenant: key.Tenant, Ref: key.Ref()})

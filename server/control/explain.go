@@ -172,6 +172,7 @@ func decisionBody(a authz.Answer) *DecisionBody {
 		Entity: d.Entity.String(), Input: d.Input, Rules: orEmpty(d.Rules),
 		Bundle: d.Bundle, AsOf: a.AsOf, DecidedAt: milliseconds(a.At),
 	}}
+	out.Context.Waived = d.Waived
 	for _, o := range d.Obligations {
 		out.Context.Obligations = append(out.Context.Obligations, obligationOf(o))
 	}

@@ -45,6 +45,9 @@ func RenderExplanation(w io.Writer, x *ExplainResponse) error {
 	for _, o := range x.Decision.Context.Obligations {
 		fmt.Fprintf(&b, "obligation  %s %s\n", plain(o.Type), plain(o.ID))
 	}
+	for _, name := range x.Decision.Context.Waived {
+		fmt.Fprintf(&b, "exception  %s\n", plain(name))
+	}
 	if x.Without != nil {
 		fmt.Fprintf(&b, "Without the gate: %s%s.\n", verdictText(x.Without), byRules(x.Without))
 	}

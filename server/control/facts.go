@@ -28,6 +28,8 @@ func typeOf(facet posture.Facet, held bool) string {
 		return string(signals.TypeAttest)
 	case posture.Taint:
 		return string(signals.TypeTaint)
+	case posture.Waive:
+		return string(signals.TypeWaive)
 	case posture.ApprovalRequired:
 		return string(signals.TypeRequireApproval)
 	case posture.Narrow:
@@ -97,7 +99,7 @@ func effectiveOf(e *posture.Effective, now authz.Instant) Effective {
 		Labels: e.Labels, Scopes: e.Standing.Scopes, Code: e.Standing.Code, Model: e.Standing.Model,
 		Tainted: e.Tainted, Attested: e.Attested.String(), AttestedAt: e.AttestedAt.String(),
 		Holds: holds(e), IssuedBefore: e.Cutoff.String(), Narrowed: e.Narrowed,
-		ApprovalFor: e.ApprovalFor, Until: end(e.Until),
+		ApprovalFor: e.ApprovalFor, Waived: e.Waived, Until: end(e.Until),
 	}
 	if e.Narrowed {
 		out.ScopesLeft = orEmpty(e.Left)
@@ -108,7 +110,7 @@ func effectiveOf(e *posture.Effective, now authz.Instant) Effective {
 	return out
 }
 
-// behind gives the facts behind what restricts an entity.
+// behind gives the facts behind what restricts an entity, or waives that it is silent.
 func behind(e *posture.Effective) []posture.Fact {
 	facts := e.Holds()
 	for _, f := range []*posture.Fact{e.RevokedBy(), e.CutoffBy(), e.RiskBy()} {
@@ -116,7 +118,7 @@ func behind(e *posture.Effective) []posture.Fact {
 			facts = append(facts, *f)
 		}
 	}
-	return slices.Concat(facts, e.NarrowedBy(), e.TaintedBy(), e.ApprovalBy(), e.AttestedBy())
+	return slices.Concat(facts, e.NarrowedBy(), e.TaintedBy(), e.ApprovalBy(), e.AttestedBy(), e.WaivedBy())
 }
 
 // holds lists what keeps an entity from doing anything: quarantines, and what withdrew it

@@ -13,7 +13,7 @@ func (s *Server) livez(c *call) error {
 	return c.respond(http.StatusOK, &HealthResponse{Status: "ok"})
 }
 
-// readyz says whether this replica decides. With ?strict it also fails for what may hit
+// readyz says whether this replica decides, and what is wrong though it does. With ?strict it also fails for what may hit
 // all replicas at once, a broken feed above all: for alarms, not for load balancers.
 func (s *Server) readyz(c *call) error {
 	query, err := parameters(c.r, "strict")
@@ -33,7 +33,7 @@ func (s *Server) readyz(c *call) error {
 		reasons = append(reasons[:len(reasons):len(reasons)], ready.Degraded...)
 	}
 	if ready.Ready && (!strict || len(ready.Degraded) == 0) {
-		return c.respond(http.StatusOK, &HealthResponse{Status: "ok"})
+		return c.respond(http.StatusOK, &HealthResponse{Status: "ok", Degraded: ready.Degraded})
 	}
 	c.w.Header().Set("Retry-After", "1")
 	return c.respond(http.StatusServiceUnavailable, &HealthResponse{Status: "not ready", Reasons: reasons})

@@ -156,6 +156,10 @@ func collectParts(parts *Parts, now authz.Instant, sample func(*family, float64,
 		sample(entitiesHeld, float64(held[kind]), kind.String())
 	}
 
+	if parts.Sources != nil {
+		collectSources(parts.Sources(now), sample)
+	}
+
 	state := parts.Rules.State()
 	sample(lastReload, oneIf(state.Err == nil))
 	sample(lastReloadTime, float64(state.Tried)/1e9)
@@ -196,6 +200,14 @@ func collectSpool(s SpoolCounts, now authz.Instant, sample func(*family, float64
 	sample(spoolForwarded, float64(s.Forwarded))
 	sample(spoolRetries, float64(s.Retries))
 	sample(spoolHealthy, oneIf(s.Health == nil))
+}
+
+func collectSources(sources []SourceState, sample func(*family, float64, ...string)) {
+	for _, s := range sources {
+		sample(sourceHeard, float64(s.Heard)/1e9, s.Source)
+		sample(sourceSilent, oneIf(s.Silent), s.Source)
+		sample(sourceWaived, oneIf(len(s.Waivers) > 0), s.Source)
+	}
 }
 
 func oneIf(b bool) float64 {
@@ -240,6 +252,9 @@ var (
 	logHealthy      = gauge("vigil_log_healthy", "1 while the signal log takes signals.")
 	entities        = gauge("vigil_entities", "Entities that something is known of.", "kind")
 	entitiesHeld    = gauge("vigil_entities_held", "Entities that are quarantined, revoked or worse. What has ended by itself may count for a while.", "kind")
+	sourceHeard     = gauge("vigil_source_heard_timestamp_seconds", "When a source that profiles need was heard last; 0 for never.", "source")
+	sourceSilent    = gauge("vigil_source_silent", "1 while a source that profiles need is silent.", "source")
+	sourceWaived    = gauge("vigil_source_waived", "1 while an exception is in force, in some tenant, for a source that profiles need.", "source")
 	lastReload      = gauge("vigil_rules_last_reload_successful", "1 when the last attempt to load the rules succeeded.")
 	lastReloadTime  = gauge("vigil_rules_last_reload_timestamp_seconds", "When loading the rules was last tried.")
 	lastGood        = gauge("vigil_rules_last_good", "1 while a copy of the last good rules decides because the folder's are broken.")

@@ -39,7 +39,9 @@ func (s *Server) pushSignals(c *call) error {
 		}
 		for j, e := range result.Entities {
 			out.Entities[j] = signalEntity(e, now)
-			if !e.Known && e.Key.Kind != authz.KindEverything {
+			if e.Key.Kind == authz.KindSource {
+				knowSource(c.parts, e.Key, now, &out.Entities[j], c.client.May(credential.Read))
+			} else if !e.Known && e.Key.Kind != authz.KindEverything {
 				strangers = append(strangers, &out.Entities[j])
 				keys = append(keys, e.Key)
 			}

@@ -142,9 +142,9 @@ func TestReadiness(t *testing.T) {
 	}{
 		{Readiness{Ready: true}, "/readyz", 200, `{"status":"ok"}`},
 		{Readiness{Ready: true}, "/readyz?strict", 200, `{"status":"ok"}`},
-		{Readiness{Ready: true, Degraded: []string{"feed broken"}}, "/readyz", 200, `{"status":"ok"}`},
+		{Readiness{Ready: true, Degraded: []string{"feed broken"}}, "/readyz", 200, `{"degraded":["feed broken"],"status":"ok"}`},
 		{Readiness{Ready: true, Degraded: []string{"feed broken"}}, "/readyz?strict", 503, `{"reasons":["feed broken"],"status":"not ready"}`},
-		{Readiness{Ready: true, Degraded: []string{"feed broken"}}, "/readyz?strict=0", 200, `{"status":"ok"}`},
+		{Readiness{Ready: true, Degraded: []string{"feed broken"}}, "/readyz?strict=0", 200, `{"degraded":["feed broken"],"status":"ok"}`},
 		{Readiness{Reasons: []string{"draining"}}, "/readyz", 503, `{"reasons":["draining"],"status":"not ready"}`},
 		{Readiness{Reasons: []string{"a"}, Degraded: []string{"b"}}, "/readyz?strict=1", 503, `{"reasons":["a","b"],"status":"not ready"}`},
 		{Readiness{}, "/livez", 200, `{"status":"ok"}`},

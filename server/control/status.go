@@ -36,6 +36,7 @@ func (s *Server) getStatus(c *call) error {
 	if parts := s.parts.Load(); parts != nil {
 		out.Rules = rulesStatus(parts.Rules.State())
 		out.Feed = feedStatus(parts, now)
+		out.Sources = sourcesStatus(parts, now, c.client.Caller.Tenants)
 		out.Posture.Entities = byKind(parts.Posture.Len())
 		out.Posture.Held = byKind(parts.Posture.Held())
 		out.Cache = cacheStatus(parts)

@@ -154,7 +154,7 @@ const (
 	umaToken   = "token-of-uma" // another tenant
 )
 
-var anyAuthority = signals.Authority{Types: []string{"*"}, Kinds: []string{"*", "everything"}, Tenants: []string{"default"}}
+var anyAuthority = signals.Authority{Types: []string{"*"}, Kinds: []string{"*", "everything", "source"}, Tenants: []string{"default"}}
 
 func testClients(t testing.TB) *credential.Registry {
 	client := func(name, token, tenant string, scopes credential.Scope) credential.Client {

@@ -35,7 +35,7 @@ func ParseMode(s string) (Mode, error) {
 const maxField = 256
 
 // Log writes a line for each decision, with the fields request_id trace_id client agent
-// user action resource effect class code rules bundle as_of duration_us. It holds names
+// user action resource effect class code rules waived bundle as_of duration_us. It holds names
 // and never a credential or the value of a property. One goroutine writes; Close ends it.
 type Log struct {
 	mode    Mode
@@ -140,7 +140,7 @@ func (l *Log) write() {
 }
 
 func (l *Log) emit(n *line) {
-	attrs := make([]slog.Attr, 0, 14)
+	attrs := make([]slog.Attr, 0, 15)
 	add := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
@@ -158,6 +158,9 @@ func (l *Log) emit(n *line) {
 	add("code", string(n.decision.Code))
 	if len(n.decision.Rules) > 0 {
 		attrs = append(attrs, slog.Any("rules", n.decision.Rules))
+	}
+	if len(n.decision.Waived) > 0 {
+		attrs = append(attrs, slog.Any("waived", n.decision.Waived))
 	}
 	add("bundle", n.decision.Bundle)
 	add("as_of", n.asOf)

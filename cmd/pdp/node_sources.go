@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"vigil/authz"
+	"vigil/rules"
+	"vigil/server/control"
+)
+
+// sources says how the sources do that the rules in use require, at now. Before there are
+// records it says nothing.
+func (n *node) sources(now authz.Instant) []control.SourceState {
+	n.using.Lock()
+	set, store := n.set, n.posture
+	n.using.Unlock()
+	if set == nil || store == nil {
+		return nil
+	}
+	var all []control.SourceState
+	for _, required := range set.Required() {
+		s := control.SourceState{
+			Source: required.Source, Heard: store.Heard(required.Source),
+			MaxSilence: required.MaxSilence, Profiles: required.Profiles,
+		}
+		s.Silent = s.Heard == 0 || now >= s.Heard.Add(s.MaxSilence)
+		for _, tenant := range n.cfg.tenants() {
+			effect := store.Get(authz.Ref{Kind: authz.KindSource, ID: s.Source}.In(tenant)).At(now)
+			for _, f := range effect.WaivedBy() {
+				s.Waivers = append(s.Waivers, control.Waiver{Tenant: tenant, Fact: f})
+			}
+			s.Unwaived = s.Unwaived || s.Silent && !effect.Waived
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// silent says that sources are silent, in words that are fit for anyone: which ones is for
+// those who may read the status.
+func (n *node) silent(now authz.Instant) []string {
+	count := 0
+	for _, s := range n.sources(now) {
+		if s.Unwaived {
+			count++
+		}
+	}
+	switch count {
+	case 0:
+		return nil
+	case 1:
+		return []string{"a source of signals that the rules require is silent"}
+	}
+	return []string{fmt.Sprintf("%d sources of signals that the rules require are silent", count)}
+}
+
+// followSources logs which of the required sources fall silent, and which are heard again.
+// was is what it gave the last time; nil for the first.
+func (n *node) followSources(was map[string]bool) map[string]bool {
+	now := n.now()
+	is := map[string]bool{}
+	for _, s := range n.sources(now) {
+		is[s.Source] = s.Silent
+		before, known := was[s.Source]
+		switch {
+		case s.Silent && !before:
+			heard := s.Heard.String()
+			if s.Heard == 0 {
+				heard = "never"
+			}
+			n.log.Warn("A REQUIRED SOURCE IS SILENT", "source", s.Source, "heard", heard, "max_silence", s.MaxSilence,
+				"degrades", degrades(s.Profiles), "waivers", len(s.Waivers))
+		case !s.Silent && known && before:
+			n.log.Info("a required source is heard again", "source", s.Source, "heard", s.Heard.String())
+		}
+	}
+	return is
+}
+
+// degrades names profiles with what happens to them: "high-high: deny".
+func degrades(profiles []*rules.Profile) []string {
+	var all []string
+	for _, p := range profiles {
+		all = append(all, p.Name+": "+p.OnSilence.String())
+	}
+	return all
+}
+
+// tenants are those that the configuration names, sorted.
+func (c *config) tenants() []string {
+	all := []string{authz.DefaultTenant}
+	for i := range c.Clients {
+		all = append(all, c.Clients[i].Caller.Tenants...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// senders are the sources that this configuration has.
+func (c *config) senders() []string {
+	var all []string
+	for i := range c.Clients {
+		all = append(all, c.Clients[i].Sender.Source.String())
+	}
+	if len(c.Clients) == 0 {
+		all = append(all, localSender().Source.String())
+	}
+	for i := range c.Issuers {
+		all = append(all, "issuer:"+c.Issuers[i].SSF.Name)
+	}
+	for i := range c.Log.Kafka.Inputs {
+		all = append(all, "topic:"+c.Log.Kafka.Inputs[i].Topic)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// unheard says which sources the rules require though this configuration has no such
+// source: what was misspelt is silent for ever.
+func (c *config) unheard(bundle *rules.Bundle) []string {
+	known := c.senders()
+	var all []string
+	for name, source := range bundle.Required {
+		if !slices.Contains(known, name) {
+			all = append(all, fmt.Sprintf("%s:%d: the rules require the source %s, which is no client, issuer or input of this configuration%s",
+				source.Pos.File, source.Pos.Line, name, didYouMean(name, known)))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
