@@ -98,9 +98,12 @@ func (s *Signal) checkKinds(spec *typeSpec) *DecodeError {
 			return &DecodeError{Code: CodeBadValue, Pointer: at(i),
 				Detail: fmt.Sprintf("%s is never about %s", spec.name.withArticle(), aKind(ref.Kind))}
 		}
-		if s.Type == TypeLift && (ref.Kind == authz.KindSource) != (s.Lifts.Type == TypeWaive) {
+		if s.Type == TypeLift && !s.Lifts.Type.liftedOf(ref.Kind) {
 			return &DecodeError{Code: CodeBadValue, Pointer: at(i),
-				Detail: fmt.Sprintf("a lift of a %s is never about %s", s.Lifts.Type, aKind(ref.Kind))}
+				Detail: fmt.Sprintf("a lift of %s is never about %s", s.Lifts.Type.withArticle(), aKind(ref.Kind))}
+		}
+		if s.Type == TypeLift && (ref.Kind == authz.KindSource) != (s.Entities[0].Kind == authz.KindSource) {
+			return &DecodeError{Code: CodeBadValue, Pointer: at(i), Detail: "a lift is about sources or about other entities, not about both"}
 		}
 		if s.Type == TypeRevoke && s.IssuedBefore == 0 && !revocable.has(ref.Kind) {
 			return &DecodeError{Code: CodeBadValue, Pointer: at(i),
@@ -110,8 +113,20 @@ func (s *Signal) checkKinds(spec *typeSpec) *DecodeError {
 	return nil
 }
 
+// liftedOf reports whether what a signal of type t states can stand about a kind. A newer
+// version may have said of a source what this one cannot read.
+func (t Type) liftedOf(kind authz.Kind) bool {
+	switch t {
+	case TypeUnreadable:
+		return true
+	case TypeWaive:
+		return kind == authz.KindSource
+	}
+	return kind != authz.KindSource
+}
+
 func (t Type) withArticle() string {
-	if t == TypeAttest {
+	if t == TypeAttest || t == TypeUnreadable {
 		return "an " + string(t)
 	}
 	return "a " + string(t)

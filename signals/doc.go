@@ -51,7 +51,7 @@
 //	heartbeat         the sender is there and has nothing to report. Of one source, the
 //	                  sender's own.
 //
-// Only a waive, its lift and a heartbeat are about sources.
+// Only a waive, its lift and a heartbeat are about sources, and the lift of what was unreadable.
 //
 // A revoke, a decommission, a lift and a heartbeat never end, and have no expires. Of register,
 // attest, risk, quarantine and release the newest one of a source speaks; it is its line.

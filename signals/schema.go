@@ -166,7 +166,7 @@ func variants(spec *typeSpec) []variant {
 	case TypeLift:
 		return []variant{
 			{name: "lift", kinds: anyKind, of: map[memberID]object{mLifts: lifts(slices.DeleteFunc(slices.Clone(liftable), isWaive))}},
-			{name: "lift_waive", kinds: sources, of: map[memberID]object{mLifts: lifts([]Type{TypeWaive})}},
+			{name: "lift_of_source", kinds: sources, of: map[memberID]object{mLifts: lifts([]Type{TypeWaive, TypeUnreadable})}},
 		}
 	case TypeWaive:
 		return []variant{{name: "waive", kinds: spec.kinds, of: map[memberID]object{

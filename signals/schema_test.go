@@ -207,7 +207,7 @@ func TestSchemaAgreesWithDecode(t *testing.T) {
 		"labels":        {`{}`, `{"a":"b"}`, `{"a":5}`, `{"":"x"}`, `[]`},
 		"code":          {`"sha256:1"`, `""`},
 		"model":         {`"m"`, `null`},
-		"lifts":         {`{"type":"taint","id":"x"}`, `{"type":"narrow","id":"x","source":"client:a"}`, `{"type":"risk","id":"x"}`, `{"type":"taint"}`, `{"type":"taint","id":"x","y":1}`, `{"type":"waive","id":"x"}`},
+		"lifts":         {`{"type":"taint","id":"x"}`, `{"type":"narrow","id":"x","source":"client:a"}`, `{"type":"risk","id":"x"}`, `{"type":"taint"}`, `{"type":"taint","id":"x","y":1}`, `{"type":"waive","id":"x"}`, `{"type":"unreadable","id":"x"}`},
 		"reson":         {`"x"`},
 	}
 	agreed := map[bool]int{}

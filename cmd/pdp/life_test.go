@@ -290,6 +290,7 @@ func someFaults(seed uint64) disktest.Fault {
 func live(t *rapid.T, bubble *testing.T, rules []*ruleSet, sum *tally) {
 	l := &life{
 		t: t, disk: disktest.New(), rules: rules, tally: sum,
+		set: rapid.SampledFrom([]int{0, 0, 0, 3}).Draw(t, "rules at first"),
 		cfg: &config{
 			DataDir: "data", Snapshot: snapshotConfig{Keep: 2},
 			CacheEntries: rapid.SampledFrom([]int{1, 2, 5, 1000, 1000}).Draw(t, "cache entries"),
