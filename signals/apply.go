@@ -33,7 +33,8 @@ type reading struct {
 	id      string // of the signal, where that was read
 	typ     string // label of the counter
 	changes []posture.Change
-	dead    string // why there is nothing to apply
+	dated   authz.Instant // when the signal says that it happened
+	dead    string        // why there is nothing to apply
 	unread  error  // why an unreadable signal stands in for it
 }
 
@@ -63,9 +64,9 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 		out.count.Type = in.typ
 	}
 	if in.typ == string(TypeHeartbeat) {
-		out.results = heartbeat(a.cfg.Store, &in.rec, e.Appended)
+		out.results = heartbeat(a.cfg.Store, &in.rec, heardAt(&in.rec, in.dated, e.Appended))
 	}
-	a.hear(out.count.Source, e)
+	a.hear(out.count.Source, e, &in)
 	out.count.Outcome = strongest(out.results).String()
 	if in.unread != nil {
 		a.warn("a signal could not be read; its entities are held", e, &in, in.unread.Error())
@@ -76,13 +77,23 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 // hear notes that the source of a record which was accepted is alive, as of the time at which
 // the log took the record: so replicas that applied the same have heard the same. What was
 // spooled has been dated by this machine alone and is heard when the log has it.
-func (a *Applier) hear(source string, e *Entry) {
+func (a *Applier) hear(source string, e *Entry, in *reading) {
 	if e.Position.Partition != SpoolPartition {
-		a.cfg.Store.Hear(source, e.Appended)
+		a.cfg.Store.Hear(source, heardAt(&in.rec, in.dated, e.Appended))
 	}
 }
 
-// heartbeat says what a heartbeat does that the log takes at an instant. There is no record
+// heardAt is when a record shows that its source was alive: when the log took it. An issuer
+// signs what it says, and whoever has caught that can send it again: it shows that the
+// issuer was alive at the time that is signed.
+func heardAt(rec *Record, dated, appended authz.Instant) authz.Instant {
+	if rec.Source.Kind == "issuer" {
+		return min(dated, appended)
+	}
+	return appended
+}
+
+// heartbeat says what a heartbeat does that shows its source alive at an instant. There is no record
 // for it to change: its source is known by who it is.
 func heartbeat(store *posture.Store, rec *Record, at authz.Instant) []posture.Result {
 	ref := authz.Ref{Kind: authz.KindSource, ID: rec.Source.String()}
@@ -148,7 +159,7 @@ func (a *Applier) read(e *Entry) (in reading) {
 		}
 		s = &one
 	}
-	in.id, in.typ = s.ID, string(s.Type)
+	in.id, in.typ, in.dated = s.ID, string(s.Type), s.Time
 	if in.rec.Under != nil {
 		if err := in.rec.judge(s); err != nil {
 			in.dead = err.Error()
@@ -177,7 +188,7 @@ func (in *reading) standIn(e *Entry) {
 		in.dead = "unreadable: " + err.Error()
 		return
 	}
-	in.id = env.ID
+	in.id, in.dated = env.ID, env.Time
 	if in.rec.Under != nil {
 		if err := in.rec.judgeEnvelope(&env); err != nil {
 			in.dead = err.Error()

@@ -60,10 +60,10 @@ func (in *Intake) Rehearse(sender Sender, body []byte, beside func(named []authz
 	for i := range all {
 		results := r.After.Apply(now, all[i])
 		if batch.Signals[i].Type == TypeHeartbeat {
-			results = heartbeat(r.After, &records[i], now)
+			results = heartbeat(r.After, &records[i], heardAt(&records[i], batch.Signals[i].Time, now))
 		}
 		if r.Results[i].Detail == "" {
-			r.After.Hear(sender.Source.String(), now)
+			r.After.Hear(sender.Source.String(), heardAt(&records[i], batch.Signals[i].Time, now))
 		}
 		r.Results[i].Entities, r.Results[i].Outcome = results, strongest(results)
 	}

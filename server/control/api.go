@@ -215,10 +215,10 @@ type DecisionContext struct {
 	Observed    []Observed      `json:"observed,omitzero"`
 	// Waived names the exceptions without which a silent source would have stopped this:
 	// "client:soc/INC-7" is the waive INC-7 of client:soc.
-	Waived      []string        `json:"waived,omitzero"`
-	Bundle      string          `json:"bundle"`
-	AsOf        string          `json:"as_of,omitzero"`
-	DecidedAt   string          `json:"decided_at,omitzero"`
+	Waived    []string `json:"waived,omitzero"`
+	Bundle    string   `json:"bundle"`
+	AsOf      string   `json:"as_of,omitzero"`
+	DecidedAt string   `json:"decided_at,omitzero"`
 }
 
 // Obligation is what must be done before the answer can be yes.

@@ -132,6 +132,9 @@ func (p *Poller) Run(ctx context.Context) error {
 			continue
 		}
 		p.note(err)
+		if err == nil {
+			p.receiver.alive(ctx, p.receiver.now())
+		}
 		pause := time.Duration(0)
 		switch {
 		case err != nil:

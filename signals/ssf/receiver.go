@@ -52,7 +52,9 @@ type Receiver struct {
 		streamID   string
 		lines      int // log lines since lineFrom
 		lineFrom   authz.Instant
-		suppressed int // log lines that were not written
+		suppressed int           // log lines that were not written
+		beat       authz.Instant // when the last heartbeat was sent; 0 for none
+		alive      authz.Instant // what it said
 	}
 }
 
@@ -156,6 +158,9 @@ func (r *Receiver) take(ctx context.Context, token []byte, ch Channel) (taken Ta
 		if err := r.control(set, &set.Events[i]); err != nil {
 			return taken, err
 		}
+	}
+	if set.IssuedAt >= newest(translation.Signals).Add(beatEvery) { // else what it says shows it, too
+		r.alive(ctx, set.IssuedAt)
 	}
 	return taken, nil
 }

@@ -1,0 +1,141 @@
+package ssf
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vigil/authz"
+	"vigil/signals"
+)
+
+const self = "issuer:idp"
+
+// verified takes a SET of a verification that was issued at an instant.
+func (w *world) verified(t *testing.T, jti string, at authz.Instant) {
+	t.Helper()
+	if _, err := w.take(t, object{"jti": jti, "iat": int64(at) / 1e9, "sub_id": opaque("stream"), "events": event(verification, nil)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// records is how many records the log has.
+func (w *world) records(t *testing.T) int {
+	t.Helper()
+	positions, err := w.log.Append(t.Context(), [][]byte{[]byte("no record")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(positions[0].Offset)
+}
+
+// TestASETThatSaysNothingIsASignOfLife: no right to send heartbeats is needed.
+func TestASETThatSaysNothingIsASignOfLife(t *testing.T) {
+	w := newWorld(t, func(cfg *Config) {
+		cfg.Authority = signals.Authority{Types: []string{"revoke"}, Kinds: []string{"session"}, Tenants: []string{"default"}}
+	})
+	w.verified(t, "v-1", start)
+	if at := w.store.Heard(self); at != start {
+		t.Errorf("heard at %v", at)
+	}
+	w.clock.advance(time.Minute)
+	if _, err := w.take(t, object{"jti": "u-1", "iat": int64(start)/1e9 + 60, "sub_id": opaque("stream"),
+		"events": event(streamUpdated, object{"status": "enabled"})}); err != nil {
+		t.Fatal(err)
+	}
+	if at := w.store.Heard(self); at != start.Add(time.Minute) {
+		t.Errorf("heard at %v", at)
+	}
+	if n := w.store.Len(); n != [authz.NumKinds]int{} {
+		t.Errorf("it left facts behind: %v", n)
+	}
+}
+
+// TestASETThatIsSentAgainShowsNothingNew: whoever has caught one cannot keep an issuer alive
+// that was made silent.
+func TestASETThatIsSentAgainShowsNothingNew(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.take(t, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.verified(t, "v-1", start)
+	if at := w.store.Heard(self); at != start {
+		t.Fatalf("heard at %v", at)
+	}
+	for range 3 {
+		w.clock.advance(10 * time.Minute)
+		if _, err := w.take(t, nil); err != nil {
+			t.Fatal(err)
+		}
+		w.verified(t, "v-1", start)
+		if at := w.store.Heard(self); at != start {
+			t.Fatalf("what was signed at %v keeps it alive at %v", start, at)
+		}
+	}
+	w.verified(t, "v-2", w.clock.Now())
+	if at := w.store.Heard(self); at != w.clock.Now() {
+		t.Errorf("a new one is heard at %v", at)
+	}
+}
+
+// TestHeartbeatsOfAnIssuerAreFew: however much it sends that says nothing, and none where
+// what it says shows that it is alive.
+func TestHeartbeatsOfAnIssuerAreFew(t *testing.T) {
+	w := newWorld(t)
+	for i := range 60 {
+		w.verified(t, fmt.Sprint("v-", i), w.clock.Now())
+		w.clock.advance(time.Second)
+	}
+	if n := w.records(t); n != 6 {
+		t.Errorf("%d heartbeats in a minute", n)
+	}
+	if at := w.store.Heard(self); at != start.Add(50*time.Second) {
+		t.Errorf("heard at %v", at)
+	}
+	w = newWorld(t)
+	for i := range 5 {
+		if _, err := w.take(t, object{"jti": fmt.Sprint("j-", i), "iat": int64(w.clock.Now()) / 1e9}); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.advance(time.Minute)
+	}
+	if n := w.records(t); n != 5 {
+		t.Errorf("%d records of 5 signals", n)
+	}
+}
+
+// TestAClockThatIsAheadSilencesNothing: a SET from the future counts as of now.
+func TestAClockThatIsAheadSilencesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.verified(t, "v-1", start.Add(time.Hour))
+	w.clock.advance(10 * time.Second)
+	w.verified(t, "v-2", w.clock.Now())
+	if at := w.store.Heard(self); at != start.Add(10*time.Second) {
+		t.Errorf("heard at %v", at)
+	}
+}
+
+// TestAnAnswerToAPollIsASignOfLife, though it brings nothing; that there is none is not.
+func TestAnAnswerToAPollIsASignOfLife(t *testing.T) {
+	polling(t, PollConfig{Wait: 30 * time.Second}, func(t *testing.T, w *world, s *stream, p *Poller, _ func()) {
+		synctest.Wait()
+		if at := w.store.Heard(self); at != start {
+			t.Errorf("heard at %v", at)
+		}
+		w.clock.advance(time.Minute)
+		time.Sleep(10 * time.Second)
+		if at := w.store.Heard(self); at != start.Add(time.Minute) {
+			t.Errorf("heard at %v", at)
+		}
+		s.mu.Lock()
+		s.hold = time.Hour
+		s.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		w.clock.advance(time.Hour)
+		time.Sleep(10 * time.Minute)
+		if at := w.store.Heard(self); at != start.Add(time.Minute) {
+			t.Errorf("nothing answers, and it is heard at %v", at)
+		}
+	})
+}
