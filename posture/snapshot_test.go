@@ -228,7 +228,12 @@ func FuzzReadSnapshot(f *testing.F) {
 	b := snapshotOf(f, small, 1)
 	b = b[len(snapshotMagic)+10+4:]
 	f.Add(b[:len(b)-4-4-8-4])
+	f.Add(binary.BigEndian.AppendUint64(appendString(nil, "client:a"), 5))
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		in := snapshotReader{store: newStore(4, &smallCaps)}
+		if in.heard(string(payload)) == nil && !bytes.Equal((&snapshotWriter{store: in.store}).heard(), payload) && len(in.store.heard.all()) < smallCaps.heard {
+			t.Errorf("%q was heard and is written otherwise", payload)
+		}
 		for count := range uint64(4) {
 			s, err := restored(bytes.NewReader(seal(payload, count)))
 			if err != nil {

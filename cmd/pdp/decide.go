@@ -87,6 +87,9 @@ func decisionLine(d *control.DecisionBody) string {
 	if len(d.Context.Rules) > 0 {
 		text += "  by " + strings.Join(d.Context.Rules, ", ")
 	}
+	if len(d.Context.Waived) > 0 {
+		text += "  by exception " + strings.Join(d.Context.Waived, ", ")
+	}
 	if d.Context.ValidUntil != "" {
 		text += "  until " + d.Context.ValidUntil
 	}

@@ -78,6 +78,36 @@ func TestDryRunOfSoftwareFindsTheAgentsThatRunIt(t *testing.T) {
 	}
 }
 
+// TestDryRunOfAWaiverFindsWhoTheSilenceStops: no decision names the sources that its profile
+// needs, and the rehearsal has heard what posture has.
+func TestDryRunOfAWaiverFindsWhoTheSilenceStops(t *testing.T) {
+	w := newWorld(t)
+	w.rules.files["bundle.yaml"].Data = []byte(strings.Replace(testBundle, "profiles:\n", "sources: {client:siem: {max_silence: 1m}, client:soar: {max_silence: 1m}}\nprofiles:\n", 1) +
+		"  watched: {needs: [client:siem, client:soar]}\n")
+	w.rules.files["payments.yaml"].Data = []byte(strings.Replace(testRules, "classes: [high-high]", "classes: [high-high, watched]", 1))
+	if _, err := w.rules.Reload(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	w.push(soarToken, signal("register", "agent:invoice-agent", `,"class":"watched"`))
+	if a := w.decide(&authz.Caller{Name: "gate", Tenants: []string{"default"}}, payRequest); a.Code != "source_silent" {
+		t.Fatal(a.Code)
+	}
+	for _, c := range []struct {
+		body  string
+		flips int
+	}{
+		{signal("waive", "source:client:siem", `,"expires":"2026-11-23T10:00:00Z","reason":"r"`), 1},
+		{signal("waive", "source:client:soar", `,"expires":"2026-11-23T10:00:00Z","reason":"r"`), 0},
+		{signal("heartbeat", "source:client:soar", ""), 0},
+	} {
+		var got DryRunResponse
+		w.do("POST", "/v1/dry-run", soarToken, c.body).want(200).into(&got)
+		if len(got.Flips) != c.flips || got.Asked != 1 || c.flips > 0 && (got.Flips[0].Now.Code != "source_silent" || got.Flips[0].Then.Effect != "allow") {
+			t.Errorf("%s: flips %+v of %d", c.body, got.Flips, got.Asked)
+		}
+	}
+}
+
 // TestDryRunTellsOnlyReadersWhatIsKnown: who may only push learns what a push would tell.
 func TestDryRunTellsOnlyReadersWhatIsKnown(t *testing.T) {
 	w := newWorld(t, func(c *Config, _ *Parts) { c.Clients = pushOnly(t) })
