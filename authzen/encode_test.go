@@ -38,6 +38,8 @@ func TestDecisionsAsTheyAreWritten(t *testing.T) {
 		Observed:    []authz.Observation{{Rule: "o", Effect: authz.Deny}},
 		Entity:      authz.Ref{Kind: authz.KindEverything}, Input: "resource.amount", ValidUntil: authz.Forever, Bundle: "sha256:1",
 	}
+	waived := exampleAnswer()
+	waived.Decision = &authz.Decision{Effect: authz.Allow, Class: authz.ClassAllow, Code: authz.Allowed, ValidUntil: authz.Forever, Bundle: "sha256:1", Waived: []string{"client:soc/INC-7", `a"b`}}
 	for _, c := range []struct {
 		name   string
 		answer authz.Answer
@@ -50,6 +52,8 @@ func TestDecisionsAsTheyAreWritten(t *testing.T) {
 		{"allow, full", forever, true, `{"decision":true,"context":{"effect":"allow","class":"allow","code":"allowed","obligations":[],"rules":["pay-small","q\"\\"],"bundle":"sha256:1","as_of":"v1.kQ3x","decided_at":"2026-11-23T03:05:00.123Z"}}`},
 		{"require, codes", required, false, `{"decision":false,"context":{"effect":"require","class":"require","code":"obligation_required","obligations":[{"id":"o1","type":"approval","properties":{"group":"ap-managers"}},{"type":"notify"}],"reason_user":"Payments above 5,000 need an approval.","as_of":"v1.kQ3x"}}`},
 		{"require, full", required, true, `{"decision":false,"context":{"effect":"require","class":"require","code":"obligation_required","obligations":[{"id":"o1","type":"approval","properties":{"group":"ap-managers"}},{"type":"notify"}],"reason_user":"Payments above 5,000 need an approval.","entity":"everything","input":"resource.amount","rules":[],"errors":[{"rule":"r1","input":"resource.amount","message":"no such\nattribute"},{"rule":"r2","message":"overflow"}],"observed":[{"rule":"o","effect":"deny"}],"bundle":"sha256:1","as_of":"v1.kQ3x","decided_at":"2026-11-23T03:05:00.123Z"}}`},
+		{"waived, codes", waived, false, `{"decision":true,"context":{"effect":"allow","class":"allow","code":"allowed","obligations":[],"as_of":"v1.kQ3x"}}`},
+		{"waived, full", waived, true, `{"decision":true,"context":{"effect":"allow","class":"allow","code":"allowed","obligations":[],"rules":[],"waived":["client:soc/INC-7","a\"b"],"bundle":"sha256:1","as_of":"v1.kQ3x","decided_at":"2026-11-23T03:05:00.123Z"}}`},
 		{"nothing", authz.Answer{}, true, `{"decision":false,"context":{"effect":"deny","class":"error","code":"could_not_evaluate","obligations":[]}}`},
 		{"the zero decision", authz.Answer{Decision: new(authz.Decision)}, false, `{"decision":false,"context":{"effect":"deny","class":"default","code":"","obligations":[]}}`},
 	} {
@@ -86,6 +90,7 @@ func TestCodesTellNoMore(t *testing.T) {
 		d.ReasonAdmin, d.Input, d.Rules, d.Bundle = "SECRET risk 72 of 70", "SECRET", []string{"SECRET"}, "SECRET"
 		d.Entity = authz.Ref{Kind: authz.Kind(1 + rng.IntN(authz.NumKinds-1)), ID: "SECRET"}
 		d.Errors, d.Observed = []authz.RuleError{{Rule: "SECRET", Message: "SECRET"}}, []authz.Observation{{Rule: "SECRET"}}
+		d.Waived = []string{"SECRET"}
 		a.Decision = &d
 		got := string(AppendDecision(nil, a, false))
 		if strings.Contains(got, "SECRET") || strings.Contains(got, "valid_until") || strings.Contains(got, "decided_at") {

@@ -46,6 +46,18 @@ func TestLogLineHasItsFieldsAndNoProperty(t *testing.T) {
 	}
 }
 
+func TestALineNamesTheExceptionsThatADecisionRestsOn(t *testing.T) {
+	var out bytes.Buffer
+	l := NewLog(slog.New(slog.NewJSONHandler(&out, nil)), All, 0)
+	e := denied("bot", "pay", "x", 1)
+	e.Answer.Decision = &authz.Decision{Effect: authz.Allow, Waived: []string{"client:soc/INC-7"}}
+	l.Add(e)
+	l.Close()
+	if !strings.Contains(out.String(), `"waived":["client:soc/INC-7"]`) {
+		t.Error(out.String())
+	}
+}
+
 func TestModes(t *testing.T) {
 	for mode, want := range map[string]int{"off": 0, "denied": 1, "all": 2} {
 		m, err := ParseMode(mode)
