@@ -21,20 +21,23 @@ func payments(agents int) []Item {
 	return items
 }
 
-// BenchmarkDecide decides parsed requests. "cached" is to be seen beside "fresh".
+// BenchmarkDecide decides parsed requests. "cached" is to be seen beside "fresh", and that
+// beside "needing", of a profile that needs a source.
 func BenchmarkDecide(b *testing.B) {
 	for _, mode := range []struct {
 		name  string
 		cache CacheMode
-	}{{"cached", CacheOn}, {"fresh", CacheOff}} {
+		under string
+	}{{"cached", CacheOn, manifest}, {"fresh", CacheOff, manifest}, {"needing", CacheOff, monitored}} {
 		for _, agents := range []int{16, 10_000} {
 			b.Run(fmt.Sprintf("%s/agents=%d", mode.name, agents), func(b *testing.B) {
 				began := time.Now()
 				e := newEngine(b, Config{Cache: mode.cache, Now: func() authz.Instant {
 					return start + authz.Instant(time.Since(began))
 				}})
-				_, set := load(b, ruleSets[0])
+				_, set := loadUnder(b, mode.under, ruleSets[0])
 				store := posture.NewStore()
+				store.Hear("client:soar", start.Add(time.Hour))
 				e.Use(set, store)
 				items := payments(agents)
 				for i := range items {

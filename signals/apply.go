@@ -35,7 +35,7 @@ type reading struct {
 	changes []posture.Change
 	dated   authz.Instant // when the signal says that it happened
 	dead    string        // why there is nothing to apply
-	unread  error  // why an unreadable signal stands in for it
+	unread  error         // why an unreadable signal stands in for it
 }
 
 // apply joins one entry into the store. A signal that makes the store panic is one that

@@ -87,9 +87,12 @@ func degrades(profiles []*rules.Profile) []string {
 	return all
 }
 
-// tenants are those that the configuration names, sorted.
+// tenants are those of the callers that this configuration has, sorted.
 func (c *config) tenants() []string {
-	all := []string{authz.DefaultTenant}
+	var all []string
+	if len(c.Clients) == 0 || c.Anonymous == "loopback" {
+		all = append(all, authz.DefaultTenant)
+	}
 	for i := range c.Clients {
 		all = append(all, c.Clients[i].Caller.Tenants...)
 	}

@@ -48,6 +48,18 @@ func (r *Receiver) alive(ctx context.Context, at authz.Instant) {
 	}
 }
 
+// spoke notes that a signal of the issuer, which is in force, shows that it was there at an
+// instant: no heartbeat has to say so for a while.
+func (r *Receiver) spoke(at authz.Instant) {
+	now := r.now()
+	at = min(at, now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at > r.mu.alive && at.Add(beatEvery) > now {
+		r.mu.beat, r.mu.alive = now, at
+	}
+}
+
 // newest is the latest time that signals state; 0 where there are none.
 func newest(list []signals.Signal) (at authz.Instant) {
 	for i := range list {

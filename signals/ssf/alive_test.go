@@ -116,6 +116,24 @@ func TestAClockThatIsAheadSilencesNothing(t *testing.T) {
 	}
 }
 
+// TestASignalThatIsPolledNeedsNoHeartbeatBesides: the answer that brought it says no more.
+func TestASignalThatIsPolledNeedsNoHeartbeatBesides(t *testing.T) {
+	polling(t, PollConfig{}, func(t *testing.T, w *world, s *stream, p *Poller, _ func()) {
+		synctest.Wait() // one heartbeat, for an answer without SETs
+		for i := range 20 {
+			w.clock.advance(5 * time.Second)
+			s.add(fmt.Sprint("j-", i), signed(t, object{"jti": fmt.Sprint("j-", i), "iat": int64(w.clock.Now()) / 1e9}))
+			time.Sleep(5 * time.Second)
+		}
+		if n := w.records(t); n != 21 {
+			t.Errorf("%d records of 20 signals and a heartbeat", n)
+		}
+		if at := w.store.Heard(self); at != w.clock.Now() {
+			t.Errorf("heard at %v", at)
+		}
+	})
+}
+
 // TestAnAnswerToAPollIsASignOfLife, though it brings nothing; that there is none is not.
 func TestAnAnswerToAPollIsASignOfLife(t *testing.T) {
 	polling(t, PollConfig{Wait: 30 * time.Second}, func(t *testing.T, w *world, s *stream, p *Poller, _ func()) {

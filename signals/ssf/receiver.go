@@ -53,8 +53,8 @@ type Receiver struct {
 		lines      int // log lines since lineFrom
 		lineFrom   authz.Instant
 		suppressed int           // log lines that were not written
-		beat       authz.Instant // when the last heartbeat was sent; 0 for none
-		alive      authz.Instant // what it said
+		beat       authz.Instant // when the last heartbeat was sent, or made needless; 0 for never
+		alive      authz.Instant // as of when the issuer was shown to be there then
 	}
 }
 
@@ -152,6 +152,7 @@ func (r *Receiver) take(ctx context.Context, token []byte, ch Channel) (taken Ta
 		if taken.Receipt, err = r.push(ctx, set, translation.Signals, ch.Shared); err != nil {
 			return taken, err
 		}
+		r.spoke(newest(translation.Signals))
 	}
 	// Last: only a SET that is acknowledged verifies a stream or says how it is.
 	for i := range set.Events {
