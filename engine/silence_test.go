@@ -247,14 +247,17 @@ func TestADecisionForASilenceIsReplayed(t *testing.T) {
 func TestNoAllowOutlivesASilenceUnderLoad(t *testing.T) {
 	w := newWatched(t, CacheOn)
 	w.store.Hear("client:soar", start)
-	var spoken, asked atomic.Int64 // spoken is at least as new as what the store has heard
+	var spoken, asked, steps atomic.Int64 // spoken is at least as new as what the store has heard
 	spoken.Store(int64(start))
 	var allowed, silent atomic.Int64
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {
 			req, p := lookRequest("1", "s")
-			for asked.Add(1) < 40_000 {
+			for n := asked.Add(1); n < 40_000; n = asked.Add(1) {
+				for n > 100*steps.Load()+200 { // or all might ask at one instant
+					runtime.Gosched()
+				}
 				a := w.engine.Decide(anyone, req, p)
 				switch a.Code {
 				case authz.Allowed:
@@ -270,9 +273,10 @@ func TestNoAllowOutlivesASilenceUnderLoad(t *testing.T) {
 		})
 	}
 	for i := range int64(400) {
-		for asked.Load() < i*100 {
+		for asked.Load() < i*100 && !t.Failed() {
 			runtime.Gosched()
 		}
+		steps.Store(i)
 		w.clock.Advance(13 * time.Second)
 		if i%16 < 9 {
 			at := w.clock.Now()
