@@ -11,7 +11,8 @@ import (
 
 // Evidence is everything that a decision was computed from, besides the request:
 // the rule set and the records, both immutable, when the sources that the profile needs
-// were heard, now, and the feed's age. With the request it gives the same decision again, on any machine, at any time.
+// were heard, now, and the feed's age. With the request it gives the same decision again,
+// on any machine, at any time.
 type Evidence struct {
 	rules   *rules.Set
 	records []*posture.Record // in the order in which the principal's entities are touched

@@ -93,8 +93,8 @@ func heardAt(rec *Record, dated, appended authz.Instant) authz.Instant {
 	return appended
 }
 
-// heartbeat says what a heartbeat does that shows its source alive at an instant. There is no record
-// for it to change: its source is known by who it is.
+// heartbeat says what a heartbeat does that shows its source alive at an instant. There is
+// no record for it to change: its source is known by who it is.
 func heartbeat(store *posture.Store, rec *Record, at authz.Instant) []posture.Result {
 	ref := authz.Ref{Kind: authz.KindSource, ID: rec.Source.String()}
 	outcome := posture.NoChange
