@@ -39,8 +39,9 @@ type plainSignal struct {
 	} `json:"lifts"`
 }
 
-// said gives what an entry of the log says; nothing for a record that says nothing.
-func said(e *signals.Entry) []posture.Change {
+// said gives what an entry of the log says, and the source that is heard by it; nothing and
+// "" for a record that is not accepted.
+func said(e *signals.Entry) (all []posture.Change, heard string) {
 	source, tenant, body := "", authz.DefaultTenant, e.Record
 	var rec signals.Record
 	if e.Input != nil {
@@ -48,13 +49,16 @@ func said(e *signals.Entry) []posture.Change {
 	} else {
 		var err error
 		if rec, err = signals.DecodeRecord(e.Record); err != nil {
-			return nil
+			return nil, ""
 		}
 		source, tenant, body = rec.Source.String(), rec.Tenant, rec.Body
 	}
 	var s plainSignal
 	if err := json.Unmarshal(body, &s); err != nil {
-		return nil
+		return nil, ""
+	}
+	if s.Type == "heartbeat" {
+		return nil, source
 	}
 	f := posture.Fact{Source: source, ID: s.ID, Time: authz.InstantOf(s.Time), Until: authz.Forever}
 	if !s.Expires.IsZero() {
@@ -63,29 +67,28 @@ func said(e *signals.Entry) []posture.Change {
 	permits := s.is(&f, source, e.Appended)
 	switch latest := e.Appended.Add(5 * time.Second); {
 	case f.Time > latest && permits:
-		return nil
+		return nil, ""
 	case rec.Target != "":
 		f.Source, f.ID, f.Time = rec.Target, source+"/"+s.ID, rec.Dated
 	default:
 		f.Time = min(f.Time, latest)
 	}
-	var all []posture.Change
 	for _, text := range s.Entities {
 		ref, err := authz.ParseRef(text)
 		if err != nil {
 			panic(err)
 		}
 		if e.Input != nil && !s.granted(e.Input, ref.Kind) {
-			return nil
+			return nil, ""
 		}
 		all = append(all, posture.Change{Key: ref.In(tenant), Facts: []posture.Fact{f}})
 	}
-	return all
+	return all, source
 }
 
 // is gives f what s says, and reports whether that can permit something.
 func (s *plainSignal) is(f *posture.Fact, source string, appended authz.Instant) (permits bool) {
-	facets := map[string]posture.Facet{"taint": posture.Taint, "require_approval": posture.ApprovalRequired, "narrow": posture.Narrow, "unreadable": posture.UnreadableSignal}
+	facets := map[string]posture.Facet{"taint": posture.Taint, "require_approval": posture.ApprovalRequired, "narrow": posture.Narrow, "unreadable": posture.UnreadableSignal, "waive": posture.Waive}
 	switch s.Type {
 	case "register":
 		f.Facet = posture.Registration
@@ -109,6 +112,9 @@ func (s *plainSignal) is(f *posture.Fact, source string, appended authz.Instant)
 		}
 	case "decommission":
 		f.Facet = posture.Decommission
+	case "waive":
+		f.Facet = posture.Waive
+		return true
 	case "lift":
 		f.Facet, f.Lifts = posture.Lift, &posture.Target{Facet: facets[s.Lifts.Type], Source: s.Lifts.Source, ID: s.Lifts.ID}
 		if s.Lifts.Source == "" {

@@ -78,6 +78,11 @@ func (h *histories) demand(asOf string) {
 func (h *histories) signal(i int) {
 	h.at(i)
 	sender := rapid.SampledFrom([]signals.Sender{soar, soar, siem, boss}).Draw(h.t, "sender")
+	if rapid.IntRange(0, 7).Draw(h.t, "a heartbeat") == 5 {
+		h.count("a heartbeat")
+		h.push(i, h.heartbeat(sender))
+		return
+	}
 	var all []*statement
 	if rapid.IntRange(0, 3).Draw(h.t, "words that overlap") == 2 {
 		all = h.overlapping(sender)

@@ -38,10 +38,16 @@ type histories struct {
 	up    []bool
 	sent  []*pushed
 	raw   []string // records of the input
-	told  map[signals.Position][]posture.Change
+	told  map[signals.Position]saying
 
 	// What each replica must have applied.
 	owed []signals.Positions
+}
+
+// saying is what a record says, and the source that it shows alive.
+type saying struct {
+	changes []posture.Change
+	heard   string
 }
 
 // Partitions of the log are 0 and 1, of the input 2 and 3.
@@ -58,16 +64,20 @@ var riskTopic = &signals.Input{
 func (h *histories) at(i int) {
 	h.n = h.nodes[i].running
 	applied := h.n.feed.Progress().Applied
-	h.twin = &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}, Rules: h.rules[0].plain, FeedAge: h.n.feed.Age(h.now())}
+	h.twin = &enginetest.Twin{Said: map[authz.Key][]posture.Fact{}, Heard: map[string]authz.Instant{}, Rules: h.rules[h.set].plain, FeedAge: h.n.feed.Age(h.now())}
 	for p, part := range h.log.parts {
 		for o := range min(applied[p], part.end()) {
 			at := signals.Position{Partition: p, Offset: o}
 			if _, read := h.told[at]; !read {
-				h.told[at] = said(&part.entries[o])
-				h.tally.told(h.told[at], &part.entries[o])
+				changes, heard := said(&part.entries[o])
+				h.told[at] = saying{changes, heard}
+				h.tally.told(changes, &part.entries[o])
 			}
-			for _, c := range h.told[at] {
+			for _, c := range h.told[at].changes {
 				h.twin.Said[c.Key] = append(h.twin.Said[c.Key], c.Facts...)
+			}
+			if heard := h.told[at].heard; heard != "" {
+				h.twin.Heard[heard] = max(h.twin.Heard[heard], part.entries[o].Appended)
 			}
 		}
 	}
@@ -187,7 +197,7 @@ func (h *histories) settle() {
 		}
 	}
 	h.look()
-	fresh := &sharer{brokers: h.log, disk: disktest.New(), rules: h.rules[0]}
+	fresh := &sharer{brokers: h.log, disk: disktest.New(), rules: h.rules[h.set]}
 	if err := fresh.boot(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -228,7 +238,7 @@ func TestHistoriesOfReplicas(t *testing.T) {
 }
 
 var historiesAreFullOf = []string{
-	"at least", "at least, in vain", "the same to another replica", "a record of the input", "an old record again", "a look on the way",
+	"at least", "at least, in vain", "a heartbeat", "the same to another replica", "a record of the input", "an old record again", "a look on the way",
 	"undo of own quarantine", "undo of own risk", "undo of another's quarantine", "undo of another's risk", "undo raced by another word",
 	"kill", "stop", "snapshot", "prune", "resend", "a replica lags", "a clock far ahead",
 	"a record that says nothing", "a record dated back to 5 s ahead", "a record dated ahead", "a record of long ago",
@@ -238,8 +248,10 @@ var historiesAreFullOf = []string{
 func liveTogether(r *rapid.T, t *testing.T, rules []*ruleSet, sum *tally) {
 	h := &histories{
 		life: life{t: r, rules: rules, tally: sum, undone: map[string]bool{}},
-		up:   make([]bool, 3), told: map[signals.Position][]posture.Change{},
+		up:   make([]bool, 3), told: map[signals.Position]saying{},
 	}
+	// The first rules allow much, and these the same while sources are heard.
+	h.set = rapid.SampledFrom([]int{0, len(lifeRules)}).Draw(r, "rule set")
 	most := rapid.SampledFrom([]int{1, 1, 3}).Draw(r, "delivered at once")
 	var ahead []int
 	for range h.up {
@@ -251,7 +263,7 @@ func liveTogether(r *rapid.T, t *testing.T, rules []*ruleSet, sum *tally) {
 		h.log.most = most
 		h.log.input(riskTopic, firstOfInput, firstOfInput+1)
 		for i := range h.up {
-			n := &sharer{t: t, brokers: h.log, disk: disktest.New(), rules: rules[0], cache: engine.CacheVerify}
+			n := &sharer{t: t, brokers: h.log, disk: disktest.New(), rules: rules[h.set], cache: engine.CacheVerify}
 			n.skew.Store(int64(ahead[i]) * int64(time.Millisecond))
 			h.nodes, h.owed = append(h.nodes, n), append(h.owed, signals.Positions{})
 		}

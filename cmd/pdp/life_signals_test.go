@@ -140,6 +140,13 @@ func (l *life) suppose(all []*statement, heard authz.Instant) (restore func()) {
 	return func() { l.twin.Said, l.twin.Heard = said, before }
 }
 
+// heartbeat is what a sender that has nothing to say pushes.
+func (l *life) heartbeat(sender signals.Sender) *pushed {
+	l.serial++
+	return &pushed{sender: sender, boot: l.boots, body: fmt.Sprintf(
+		`{"v":1,"id":"s%d","type":"heartbeat","entities":["source:%s"],"time":%q}`, l.serial, sender.Source, l.now())}
+}
+
 // hear makes the twin know that the log took something of sender.
 func (l *life) hear(sender signals.Sender, at authz.Instant) {
 	source := sender.Source.String()
@@ -207,9 +214,7 @@ func (l *life) signal() {
 		sender = intern
 	}
 	if rapid.IntRange(0, 7).Draw(t, "a heartbeat") == 5 {
-		l.serial++
-		l.push(&pushed{sender: sender, boot: l.boots, body: fmt.Sprintf(
-			`{"v":1,"id":"s%d","type":"heartbeat","entities":["source:%s"],"time":%q}`, l.serial, sender.Source, l.now())})
+		l.push(l.heartbeat(sender))
 		return
 	}
 	if sender.Source != intern.Source && rapid.IntRange(0, 9).Draw(t, "words that overlap") == 7 {

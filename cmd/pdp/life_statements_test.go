@@ -183,6 +183,7 @@ func (l *life) value(s *statement, sender signals.Sender) {
 		ends = false
 	case posture.Waive:
 		s.permissive, ends = true, true
+		f.Time = max(f.Time, until.Add(-signals.MaxWaiver))
 	case posture.Lift:
 		s.permissive, ends = true, false
 		l.aim(s, sender)
