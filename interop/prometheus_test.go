@@ -206,6 +206,18 @@ func (p *prometheus) until(expr string) {
 	})
 }
 
+// requireSource has a profile of the engine's rules need a source that is heard.
+func requireSource(t *testing.T, e *engine, admin secret) {
+	t.Helper()
+	text, err := os.ReadFile(e.path("rules/bundle.yaml"))
+	must(t, err)
+	e.write("rules/bundle.yaml", strings.NewReplacer("profiles:\n", "sources: {\"client:ops\": {max_silence: 1h}}\nprofiles:\n",
+		"requires: [session]}", "requires: [session], needs: [\"client:ops\"]}").Replace(string(text)))
+	if status, answer := e.post(e.control+"/v1/rules/reload", admin, "application/json", "{}"); status != http.StatusOK {
+		t.Fatalf("%d %s", status, answer)
+	}
+}
+
 // TestPrometheusScrapesWhatTheDashboardShows: with the files of examples/monitoring a real one
 // finds the target, all rules are evaluated without fault, and every query of the dashboard is
 // answered, with something where an engine with a journal has it.
@@ -240,6 +252,7 @@ func TestPrometheusScrapesWhatTheDashboardShows(t *testing.T) {
 	traffic()
 	signal("risk-1", `"type":"risk","risk":60,"entities":["agent:payer"]`) // which a rule observes
 	signal("hold-1", `"type":"quarantine","entities":["agent:other"]`)
+	requireSource(t, e, admin) // which has just been heard
 	p.until(`min_over_time(up{job="vigil"}[10s]) == 1`)
 	traffic()
 	// What is counted last has to be scraped twice for a rate.
