@@ -63,6 +63,7 @@ type RequiredSource struct {
 	Name       string
 	Pos        Pos
 	MaxSilence time.Duration // how long ago it may have been heard
+	misspelt   bool          // some profile needs a source of nearly this name
 }
 
 // Need is a source that a profile needs. It is silent where nothing was ever heard of it,

@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"vigil/authz"
+	"vigil/spell"
 )
 
 var sourceKeys = []string{"max_silence"}
@@ -62,6 +63,9 @@ func (d *document) needs(p *Profile, fields map[string]entry) {
 				if hint == "" {
 					hint = ": declare it under sources"
 				}
+				if meant := d.bundle.Required[spell.Nearest(name, keys(d.bundle.Required))]; meant != nil {
+					meant.misspelt = true
+				}
 				d.fail(n, "unknown source %s%s", quoted(name), hint)
 				return "", false
 			}
@@ -82,10 +86,11 @@ func (d *document) needs(p *Profile, fields map[string]entry) {
 }
 
 // checkSources reports the sources that no profile needs: whoever declared one believes
-// that something stops when it falls silent.
+// that something stops when it falls silent. Where a profile means it and misspells it, the
+// misspelt name is reported, and is all that is wrong.
 func (b *Bundle) checkSources(errs *errorList) {
 	for _, name := range keys(b.Required) {
-		needed := false
+		needed := b.Required[name].misspelt
 		for _, p := range b.Profiles {
 			needed = needed || slices.ContainsFunc(p.Needs, func(n Need) bool { return n.Source == name })
 		}
