@@ -51,8 +51,8 @@ func (s *Signal) check(seen *members) *DecodeError {
 	case s.Type == TypeWaive && s.Expires > s.Time.Add(MaxWaiver):
 		return &DecodeError{Code: CodeBadValue, Pointer: "/expires",
 			Detail: fmt.Sprintf("is more than %v after \"time\": what is to be waived for longer is for the rules to say", MaxWaiver)}
-	case s.Type == TypeWaive && s.Reason == "":
-		return &DecodeError{Code: CodeBadValue, Pointer: "/reason", Detail: "is empty: a waive says why"}
+	case s.Type == TypeWaive && strings.TrimSpace(s.Reason) == "":
+		return &DecodeError{Code: CodeBadValue, Pointer: "/reason", Detail: "is blank: a waive says why"}
 	case s.Type == TypeHeartbeat && len(s.Entities) > 1:
 		return &DecodeError{Code: CodeBadValue, Pointer: "/entities", Detail: "a heartbeat is about one source, the sender's own"}
 	}

@@ -184,6 +184,7 @@ var badSignals = []struct{ name, body string }{
 	{"waive for a month", signalJSON("waive", `"entities":["source:issuer:edr"]`, `"expires":"2026-12-23T05:04:05Z"`, `"reason":"r"`)},
 	{"waive without a reason", signalJSON("waive", `"entities":["source:issuer:edr"]`, `"expires":"2026-11-23T05:04:05Z"`)},
 	{"waive with an empty reason", signalJSON("waive", `"entities":["source:issuer:edr"]`, `"expires":"2026-11-23T05:04:05Z"`, `"reason":""`)},
+	{"waive with a blank reason", signalJSON("waive", `"entities":["source:issuer:edr"]`, `"expires":"2026-11-23T05:04:05Z"`, `"reason":"  "`)},
 	{"waive in a line", signalJSON("waive", `"entities":["source:issuer:edr"]`, `"expires":"2026-11-23T05:04:05Z"`, `"reason":"r"`, `"source":"client:soar"`)},
 	{"heartbeat of an agent", signalJSON("heartbeat")},
 	{"heartbeat of two", signalJSON("heartbeat", `"entities":["source:client:a","source:client:b"]`)},

@@ -170,7 +170,7 @@ func variants(spec *typeSpec) []variant {
 		}
 	case TypeWaive:
 		return []variant{{name: "waive", kinds: spec.kinds, of: map[memberID]object{
-			mReason: {"minLength": 1}, mExpires: {"$comment": fmt.Sprintf("at most %v after time", MaxWaiver)}}}}
+			mReason: {"pattern": `\S`}, mExpires: {"$comment": fmt.Sprintf("at most %v after time", MaxWaiver)}}}}
 	case TypeHeartbeat:
 		return []variant{{name: "heartbeat", kinds: spec.kinds, of: map[memberID]object{mEntities: {"maxItems": 1}}}}
 	}

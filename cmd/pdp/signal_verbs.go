@@ -211,7 +211,7 @@ type waiveCmd struct {
 }
 
 func (c *waiveCmd) Run(ctx context.Context, a *app) error {
-	if c.Reason == "" {
+	if strings.TrimSpace(c.Reason) == "" {
 		return badInput("an exception needs a --reason")
 	}
 	return a.sendSignal(ctx, &c.signalFlags, draft{kind: signals.TypeWaive, entities: c.Sources, lasts: c.For})
