@@ -85,3 +85,13 @@ func (f *settingFlags) byPath() map[string]string {
 type configFile struct {
 	Config string `short:"c" help:"Configuration file." env:"VIGIL_CONFIG"`
 }
+
+// unread says why a command that is about a configuration has none. Without a file the
+// errors are those of an empty one, and what is missing is the file.
+func (f *configFile) unread(err error) error {
+	out := &failure{code: exitInput, err: err}
+	if f.Config == "" {
+		out.hint = "Name a configuration with --config."
+	}
+	return out
+}

@@ -128,7 +128,9 @@ func (a *app) takeBack(ctx context.Context, f *signalFlags, entities []string, w
 	if len(drafts) > signals.MaxBatch {
 		return badInput("that takes %d signals, more than %d at once; name fewer entities", len(drafts), signals.MaxBatch)
 	}
-	return a.sendDrafts(ctx, cl, f, drafts)
+	said := *f
+	said.AllowUnknown = true // what is taken back stands there: the names are no slips
+	return a.sendDrafts(ctx, cl, &said, drafts)
 }
 
 // standing gives the facts of an entity; none when it is not known.

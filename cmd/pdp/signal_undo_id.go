@@ -109,7 +109,7 @@ func (a *app) saidOf(ctx context.Context, f *signalFlags, ids []string) (entitie
 			return nil, badInput("%s cannot be taken back", printable(id))
 		case !found:
 			return nil, &failure{code: exitNoEffect, err: fmt.Errorf("nothing is kept of a signal %s", printable(id)),
-				hint: "It never came here, has ended, or a newer one of its source stands in its place. Entities are named as kind:id."}
+				hint: "It never came here, has ended, was taken back, or a newer one of its source stands in its place. Entities are named as kind:id."}
 		}
 	}
 	return entities, nil

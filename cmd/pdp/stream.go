@@ -72,7 +72,7 @@ func (f *streamFlags) open(ctx context.Context, a *app) (*managed, error) {
 func (f *streamFlags) configured(a *app) (*managed, error) {
 	cfg, err := loadConfig(f.Config, a.env, nil)
 	if err != nil {
-		return nil, &failure{code: exitInput, err: err}
+		return nil, f.unread(err)
 	}
 	m := &managed{cfg: cfg}
 	var names []string

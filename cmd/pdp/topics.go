@@ -37,7 +37,7 @@ func (f *topicsFlags) open(ctx context.Context, a *app) (context.Context, contex
 	}
 	cfg, err := loadConfig(f.Config, a.env, flags)
 	if err != nil {
-		return fail(&failure{code: exitInput, err: err})
+		return fail(f.unread(err))
 	}
 	if cfg.Log.Kind != "kafka" {
 		return fail(&failure{code: exitInput, err: fmt.Errorf("the signal log is no topic: log.kind is %s", cfg.Log.Kind),
