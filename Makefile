@@ -30,7 +30,7 @@ build: ## Build bin/pdp
 	$(GO) build -o $(BIN)/pdp ./cmd/pdp
 
 run: build ## Start the engine on loopback with the invoice example, afresh each time
-	$(BIN)/pdp serve --fresh --data-dir ./run --rules-dir examples/invoice/rules --rules-watch true \
+	$(BIN)/pdp serve --fresh --data-dir ./run/invoice --rules-dir examples/invoice/rules --rules-watch true \
 		--seed examples/invoice/registrations.json
 
 run-soc: build ## Start the engine and an identity provider that pushes security events, and say what to try; Ctrl-C ends them
