@@ -73,8 +73,8 @@ func TestWhatIsLeftOutStaysOut(t *testing.T) {
 	for name, c := range map[string]struct{ headers, body, want string }{
 		"an empty body": {binary + "|ce-subject: agent:a", "", `{"entities":["agent:a"],"id":"ce:https://siem/ 1","type":"quarantine","v":1}`},
 		"null":          {"content-type: application/cloudevents", `{"specversion":"1.0","id":"1","source":"/s","type":"vigil.signal.taint","data":null}`, `{"id":"ce:/s 1","type":"taint","v":1}`},
-		"no type":       {"content-type: application/cloudevents", `{"specversion":"1.0","id":"1","source":"/s","type":"vigil.signal."}`, `{"id":"ce:/s 1","v":1}`},
-		"not our type":  {"content-type: application/cloudevents", `{"specversion":"1.0","id":"1","source":"/s","type":"com.example.anomaly","subject":"agent:a","time":"2026-11-23T03:04:05Z"}`, `{"entities":["agent:a"],"id":"ce:/s 1","time":"2026-11-23T03:04:05Z","v":1}`},
+		"a type of its own": {"content-type: application/cloudevents", `{"specversion":"1.0","id":"1","source":"/s","type":"com.example.anomaly","subject":"agent:a","time":"2026-11-23T03:04:05Z","data":{"type":"taint"}}`,
+			`{"entities":["agent:a"],"id":"ce:/s 1","time":"2026-11-23T03:04:05Z","type":"taint","v":1}`},
 		"what is stated": {binary + "|ce-subject: agent:a|ce-time: 2026-11-23T03:04:05Z", `{"entities":["user:u"],"time":"2026-11-23T00:00:00Z"}`,
 			`{"entities":["user:u"],"id":"ce:https://siem/ 1","time":"2026-11-23T00:00:00Z","type":"quarantine","v":1}`},
 	} {
@@ -88,6 +88,22 @@ func TestWhatIsLeftOutStaysOut(t *testing.T) {
 		}
 		if body, err := e.Signals(); err != nil || string(body) != c.want {
 			t.Errorf("%s: %s, %v", name, body, err)
+		}
+	}
+}
+
+// TestAnEventOfAnotherTypeIsToldWhichItWouldBe: it has a type, and "type" is missing would be
+// read as if it had none.
+func TestAnEventOfAnotherTypeIsToldWhichItWouldBe(t *testing.T) {
+	for _, typ := range []string{"com.example.anomaly", "vigil.signal.", "vigil.signals.taint"} {
+		e, err := decoded(HTTP, "content-type: application/cloudevents",
+			fmt.Appendf(nil, `{"specversion":"1.0","id":"1","source":"/s","type":%q,"subject":"agent:a","data":{"reason":"x"}}`, typ))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("missing_member: the event's type %q says of no signal what it is: it is vigil.signal.TYPE, or", typ)
+		if body, err := e.Signals(); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %s, %v", typ, body, err)
 		}
 	}
 }

@@ -72,6 +72,9 @@ func (e *Event) Signals() ([]byte, error) {
 	if typ, ours := strings.CutPrefix(e.Type, TypePrefix); ours {
 		fill("type", typ)
 	}
+	if _, stated := members["type"]; !stated {
+		return nil, bad(signals.CodeMissingMember, "", "the event's type %q says of no signal what it is: it is %sTYPE, or \"type\" stands in the data", clip(e.Type), TypePrefix)
+	}
 	if _, stated := members["entities"]; !stated && e.Subject != "" {
 		members["entities"] = append(append(jsontext.Value("["), quoted(e.Subject)...), ']')
 	}
