@@ -27,7 +27,8 @@ type inquiry struct {
 	touched  []touched
 	agent    int // index into touched; -1 where the request names none
 	// needs are what the profile needs at now, touched last and in this order; heard is
-	// when each of them was heard. Both are empty where no profile of the set needs any.
+	// when each of them was heard, as read has it and then settle. Both are empty where no
+	// profile of the set needs any.
 	needs     []rules.Need
 	heard     []authz.Instant
 	rehearing []authz.Instant // where not nil, what heard is in a replay
@@ -123,8 +124,10 @@ func (q *inquiry) read() {
 
 	if len(q.basis.rules.Required()) > 0 {
 		q.needs = q.needed(func(t *touched) *posture.Effective { return t.record.At(q.now) })
+		q.heard = q.heard[:0]
 		for i := range q.needs {
 			q.touch(authz.KindSource, q.needs[i].Source, 0)
+			q.heard = append(q.heard, q.lastHeard(i))
 		}
 	}
 }
@@ -187,12 +190,7 @@ func (q *inquiry) needed(effect func(*touched) *posture.Effective) []rules.Need 
 
 // settle makes now the instant of the decision. It reports false where the agent's
 // software, or what its profile needs, is another one at now than at the q.now that read
-// went by.
-//
-// What was heard is read here, after now and before the records are looked at again. A
-// source is heard when what it said is in force, and that instant never goes back: one that
-// was silent until here was silent at now, and of one that was heard meanwhile the answer is
-// that of the instant of this reading, at which the records are as they were read, too.
+// went by, or where a source that was silent then has been heard since, or the reverse.
 func (q *inquiry) settle(now authz.Instant) bool {
 	instance, codes, models := -1, "", ""
 	q.unrestricted, q.until = true, authz.Forever
@@ -221,23 +219,32 @@ func (q *inquiry) settle(now authz.Instant) bool {
 	return code == codes && model == models
 }
 
-// hear finds out when what the profile needs was heard. It reports false where that is not
-// what was read.
+// hear finds out when what the profile needs was heard, and so does read, before now. Who
+// is alive by both was alive at now; who is by one alone may have been heard after it, and
+// of two requests of a batch only the later one would know. hear reports false there, and
+// where those are not the needs that were read.
 func (q *inquiry) hear(needs []rules.Need) bool {
-	q.heard = q.heard[:0]
 	if len(needs) != len(q.needs) || len(needs) > 0 && &needs[0] != &q.needs[0] {
 		return false
 	}
+	same := true
 	for i := range needs {
-		var at authz.Instant
-		if q.rehearing == nil {
-			at = q.basis.posture.Heard(needs[i].Source)
-		} else if i < len(q.rehearing) {
-			at = q.rehearing[i]
-		}
-		q.heard = append(q.heard, at)
+		before := q.alive(i)
+		q.heard[i] = q.lastHeard(i)
+		same = same && q.alive(i) == before
 	}
-	return true
+	return same
+}
+
+// lastHeard looks up when the i-th source was heard last.
+func (q *inquiry) lastHeard(i int) authz.Instant {
+	switch {
+	case q.rehearing == nil:
+		return q.basis.posture.Heard(q.needs[i].Source)
+	case i < len(q.rehearing):
+		return q.rehearing[i]
+	}
+	return 0
 }
 
 // expired reports whether anything that the request carries has ended at now.

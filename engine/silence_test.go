@@ -324,3 +324,47 @@ func TestReplicasAgreeOnSilence(t *testing.T) {
 		other.clock.Advance(time.Second)
 	}
 }
+
+// TestASourceThatIsHeardAfterNowWasSilentAtNow: whoever loses its processor between now and
+// what was heard gives no answer of an instant at which it was not true, alone or in a batch.
+func TestASourceThatIsHeardAfterNowWasSilentAtNow(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		w := newWatched(t, CacheOff)
+		clock := &interposed{hand: w.clock}
+		clock.then = append(clock.then, func() {
+			clock.Advance(time.Hour)
+			w.store.Hear("client:soar", clock.hand.Now())
+		})
+		w.engine = newEngine(t, Config{Now: clock.Now, Cache: CacheOff})
+		_, set := loadUnder(t, monitored, ruleSets[0])
+		w.engine.Use(set, w.store)
+		req, p := lookRequest("1", "s")
+		var a authz.Answer
+		if batch {
+			a = w.engine.DecideBatch(anyone, []Item{{req, p}}, nil, nil)[0]
+		} else {
+			a = w.engine.Decide(anyone, req, p)
+		}
+		if a.Effect != authz.Allow || a.At < start.Add(time.Hour) {
+			t.Errorf("batch %v: %v at %v; it was silent for an hour after that", batch, a.Code, a.At-start)
+		}
+	}
+}
+
+// TestABatchHearsASourceAtOneInstant: of two requests that need it none is stopped by a
+// silence that has ended for the other.
+func TestABatchHearsASourceAtOneInstant(t *testing.T) {
+	w := newWatched(t, CacheOff)
+	b := w.engine.basis.Load()
+	req, p := lookRequest("1", "s")
+	batch := []pending{{inquiry: w.engine.inquire(b, anyone, req, p)}, {inquiry: w.engine.inquire(b, anyone, req, p)}}
+	for i := range batch {
+		batch[i].inquiry.read()
+	}
+	now := w.clock.Now()
+	first := batch[0].inquiry.settle(now)
+	w.store.Hear("client:soar", now) // between the two
+	if second := batch[1].inquiry.settle(now); first && second {
+		t.Errorf("one finds the source alive: %v, the other: %v", batch[0].inquiry.alive(0), batch[1].inquiry.alive(0))
+	}
+}
