@@ -25,12 +25,14 @@ func (n *node) sources(now authz.Instant) []control.SourceState {
 			MaxSilence: required.MaxSilence, Profiles: required.Profiles,
 		}
 		s.Silent = s.Heard == 0 || now >= s.Heard.Add(s.MaxSilence)
-		for _, tenant := range n.cfg.tenants() {
+		tenants := n.cfg.tenants()
+		s.Waived = len(tenants) > 0
+		for _, tenant := range tenants {
 			effect := store.Get(authz.Ref{Kind: authz.KindSource, ID: s.Source}.In(tenant)).At(now)
 			for _, f := range effect.WaivedBy() {
 				s.Waivers = append(s.Waivers, control.Waiver{Tenant: tenant, Fact: f})
 			}
-			s.Unwaived = s.Unwaived || s.Silent && !effect.Waived
+			s.Waived = s.Waived && effect.Waived
 		}
 		all = append(all, s)
 	}
@@ -42,7 +44,7 @@ func (n *node) sources(now authz.Instant) []control.SourceState {
 func (n *node) silent(now authz.Instant) []string {
 	count := 0
 	for _, s := range n.sources(now) {
-		if s.Unwaived {
+		if s.Silent && !s.Waived {
 			count++
 		}
 	}

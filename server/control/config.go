@@ -255,8 +255,8 @@ type SourceState struct {
 	Silent     bool
 	Waivers    []Waiver // the exceptions in force, by tenant
 	Profiles   []*rules.Profile
-	// Unwaived: it is silent, and in some tenant nothing waives that.
-	Unwaived bool
+	// Waived: in every tenant an exception is in force.
+	Waived bool
 }
 
 // Waiver is an exception that is in force in a tenant.

@@ -206,7 +206,7 @@ func collectSources(sources []SourceState, sample func(*family, float64, ...stri
 	for _, s := range sources {
 		sample(sourceHeard, float64(s.Heard)/1e9, s.Source)
 		sample(sourceSilent, oneIf(s.Silent), s.Source)
-		sample(sourceWaived, oneIf(len(s.Waivers) > 0), s.Source)
+		sample(sourceWaived, oneIf(s.Waived), s.Source)
 	}
 }
 
@@ -254,7 +254,7 @@ var (
 	entitiesHeld    = gauge("vigil_entities_held", "Entities that are quarantined, revoked or worse. What has ended by itself may count for a while.", "kind")
 	sourceHeard     = gauge("vigil_source_heard_timestamp_seconds", "When a source that profiles need was heard last; 0 for never.", "source")
 	sourceSilent    = gauge("vigil_source_silent", "1 while a source that profiles need is silent.", "source")
-	sourceWaived    = gauge("vigil_source_waived", "1 while an exception is in force, in some tenant, for a source that profiles need.", "source")
+	sourceWaived    = gauge("vigil_source_waived", "1 while an exception is in force, in every tenant, for a source that profiles need.", "source")
 	lastReload      = gauge("vigil_rules_last_reload_successful", "1 when the last attempt to load the rules succeeded.")
 	lastReloadTime  = gauge("vigil_rules_last_reload_timestamp_seconds", "When loading the rules was last tried.")
 	lastGood        = gauge("vigil_rules_last_good", "1 while a copy of the last good rules decides because the folder's are broken.")

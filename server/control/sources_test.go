@@ -12,7 +12,7 @@ import (
 )
 
 // watching makes a world in which the rules require two sources, of which client:siem is
-// silent and in the tenant default waived, and in another by another.
+// silent and in the tenant default waived, and in another by another, and in a third not.
 func watching(t testing.TB) *world {
 	return newWorld(t, func(_ *Config, parts *Parts) {
 		parts.Sources = func(now authz.Instant) []SourceState {
@@ -20,8 +20,8 @@ func watching(t testing.TB) *world {
 				return Waiver{tenant, posture.Fact{Facet: posture.Waive, Source: "client:soc", ID: id, Time: start, Until: now.Add(time.Hour), Reason: "it is being moved"}}
 			}
 			return []SourceState{
-				{Source: "client:soar", Heard: now.Add(-time.Second), MaxSilence: time.Minute, Profiles: []*rules.Profile{{Name: "default"}}},
-				{Source: "client:siem", MaxSilence: 5 * time.Minute, Silent: true, Unwaived: true,
+				{Source: "client:soar", Heard: now.Add(-time.Second), MaxSilence: time.Minute, Waived: true, Profiles: []*rules.Profile{{Name: "default"}}},
+				{Source: "client:siem", MaxSilence: 5 * time.Minute, Silent: true,
 					Profiles: []*rules.Profile{{Name: "default"}, {Name: "high-high", OnSilence: rules.StaleApproval}},
 					Waivers:  []Waiver{waiver("default", "INC-7"), waiver("other", "INC-8")}},
 			}
@@ -51,7 +51,7 @@ func TestStatusTellsOfTheRequiredSources(t *testing.T) {
 		`vigil_source_heard_timestamp_seconds{source="client:siem"} 0`,
 		`vigil_source_heard_timestamp_seconds{source="client:soar"} 1.795424399e+09`,
 		`vigil_source_silent{source="client:siem"} 1`, `vigil_source_silent{source="client:soar"} 0`,
-		`vigil_source_waived{source="client:siem"} 1`, `vigil_source_waived{source="client:soar"} 0`,
+		`vigil_source_waived{source="client:siem"} 0`, `vigil_source_waived{source="client:soar"} 1`,
 	} {
 		if !strings.Contains(metrics, "\n"+line+"\n") {
 			t.Errorf("no %s in\n%s", line, metrics)

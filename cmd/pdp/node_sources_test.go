@@ -1,0 +1,45 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"vigil/authz"
+	"vigil/posture"
+	"vigil/server/credential"
+)
+
+// TestAnExceptionOfOneTenantIsNoneOfTheOthers: while agents of some tenant stop, whoever is
+// called when a source falls silent is called, though another tenant goes on.
+func TestAnExceptionOfOneTenantIsNoneOfTheOthers(t *testing.T) {
+	const source = "client:soar"
+	now := authz.InstantOf(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC))
+	n := &node{
+		cfg: &config{Clients: []credential.Client{
+			{Caller: authz.Caller{Tenants: []string{"acme"}}}, {Caller: authz.Caller{Tenants: []string{"acme", "globex"}}},
+		}},
+		posture: posture.NewStore(),
+		set:     loadRuleSets(t)[len(lifeRules)].set, // needs client:soar and client:siem
+	}
+	n.posture.Hear("client:siem", now)
+	says := func(waivers int, waived bool, degraded int) {
+		t.Helper()
+		s := n.sources(now)[1]
+		if s.Source != source || !s.Silent || len(s.Waivers) != waivers || s.Waived != waived {
+			t.Errorf("%+v", s)
+		}
+		if all := n.silent(now); len(all) != degraded {
+			t.Errorf("strict readiness says %q", all)
+		}
+	}
+	waive := func(tenant string) {
+		key := authz.Ref{Kind: authz.KindSource, ID: source}.In(tenant)
+		n.posture.Apply(now, []posture.Change{{Key: key, Facts: []posture.Fact{
+			{Facet: posture.Waive, Source: "client:soc", ID: "INC-" + tenant, Time: now, Until: now.Add(time.Hour)}}}})
+	}
+	says(0, false, 1)
+	waive("globex")
+	says(1, false, 1)
+	waive("acme")
+	says(2, true, 0)
+}
