@@ -7,6 +7,7 @@ import (
 	"vigil/authz"
 	"vigil/rules"
 	"vigil/server/control"
+	"vigil/signals"
 )
 
 // sources says how the sources do that the rules in use require, at now. Before there are
@@ -42,38 +43,60 @@ func (n *node) sources(now authz.Instant) []control.SourceState {
 // silent says that sources are silent, in words that are fit for anyone: which ones is for
 // those who may read the status.
 func (n *node) silent(now authz.Instant) []string {
-	count := 0
+	silent, ahead := 0, 0
 	for _, s := range n.sources(now) {
 		if s.Silent && !s.Waived {
-			count++
+			silent++
+		}
+		if heardAhead(&s, now) {
+			ahead++
 		}
 	}
-	switch count {
+	var all []string
+	switch silent {
 	case 0:
-		return nil
 	case 1:
-		return []string{"a source of signals that the rules require is silent"}
+		all = append(all, "a source of signals that the rules require is silent")
+	default:
+		all = append(all, fmt.Sprintf("%d sources of signals that the rules require are silent", silent))
 	}
-	return []string{fmt.Sprintf("%d sources of signals that the rules require are silent", count)}
+	if ahead > 0 {
+		all = append(all, "the log's time is ahead of this clock: that a required source falls silent is noticed late")
+	}
+	return all
 }
 
-// followSources logs which of the required sources fall silent, and which are heard again.
-// was is what it gave the last time; nil for the first.
-func (n *node) followSources(was map[string]bool) map[string]bool {
-	now := n.now()
-	is := map[string]bool{}
+// heardAhead reports whether the log dated what a source said further ahead of now than clocks
+// may differ. When it was heard never goes back, so its silence would be noticed so much later,
+// also once the clock of the log is right again.
+func heardAhead(s *control.SourceState, now authz.Instant) bool {
+	return s.Heard > now.Add(signals.MaxAhead)
+}
+
+// sourceSeen is what was logged last of a required source.
+type sourceSeen struct{ silent, ahead bool }
+
+// followSources logs which of the required sources fall silent at now, which are heard again,
+// and of which a silence would be noticed late. was is what it gave the last time; nil for the
+// first.
+func (n *node) followSources(now authz.Instant, was map[string]sourceSeen) map[string]sourceSeen {
+	is := map[string]sourceSeen{}
 	for _, s := range n.sources(now) {
-		is[s.Source] = s.Silent
-		before, known := was[s.Source]
+		seen, before := sourceSeen{s.Silent, heardAhead(&s, now)}, was[s.Source]
+		is[s.Source] = seen
+		if seen.ahead && !before.ahead {
+			n.log.Warn("a required source was heard ahead of this clock: its silence is noticed late", "source", s.Source,
+				"heard", s.Heard.String(), "silent_from", s.Heard.Add(s.MaxSilence).String())
+		}
 		switch {
-		case s.Silent && !before:
+		case s.Silent && !before.silent:
 			heard := s.Heard.String()
 			if s.Heard == 0 {
 				heard = "never"
 			}
 			n.log.Warn("A REQUIRED SOURCE IS SILENT", "source", s.Source, "heard", heard, "max_silence", s.MaxSilence,
 				"degrades", degrades(s.Profiles), "waivers", len(s.Waivers))
-		case !s.Silent && known && before:
+		case !s.Silent && before.silent:
 			n.log.Info("a required source is heard again", "source", s.Source, "heard", s.Heard.String())
 		}
 	}

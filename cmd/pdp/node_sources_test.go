@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,4 +45,35 @@ func TestAnExceptionOfOneTenantIsNoneOfTheOthers(t *testing.T) {
 	says(1, false, 1)
 	waive("acme")
 	says(2, true, 0)
+}
+
+// TestASourceThatWasHeardAheadOfTheClockIsSaidToBe: a log whose clock is far ahead, if only for
+// one record, keeps a source alive that has long been dead.
+func TestASourceThatWasHeardAheadOfTheClockIsSaidToBe(t *testing.T) {
+	now := authz.InstantOf(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC))
+	var out bytes.Buffer
+	n := &node{
+		cfg: &config{}, posture: posture.NewStore(), set: loadRuleSets(t)[len(lifeRules)].set,
+		log: slog.New(slog.NewTextHandler(&out, nil)),
+	}
+	var seen map[string]sourceSeen
+	follow := func(at authz.Instant, lines, degraded int) {
+		t.Helper()
+		out.Reset()
+		seen = n.followSources(at, seen)
+		if got := strings.Count(out.String(), "ahead of this clock"); got != lines {
+			t.Errorf("%d lines and not %d:\n%s", got, lines, &out)
+		}
+		if all := n.silent(at); len(all) != degraded || degraded > 0 && !strings.Contains(all[0], "ahead of this clock") {
+			t.Errorf("strict readiness says %q", all)
+		}
+	}
+	n.posture.Hear("client:siem", now.Add(5*time.Second))
+	n.posture.Hear("client:soar", now.Add(5*time.Second))
+	follow(now, 0, 0)
+	n.posture.Hear("client:soar", now.Add(time.Hour))
+	follow(now, 1, 1)
+	follow(now, 0, 1)
+	n.posture.Hear("client:siem", now.Add(time.Hour-5*time.Second))
+	follow(now.Add(time.Hour-5*time.Second), 0, 0)
 }

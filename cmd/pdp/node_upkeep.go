@@ -30,14 +30,14 @@ func (n *node) maintain(ctx context.Context) {
 	defer second.Stop()
 	defer prune.Stop()
 	defer snapshot.Stop()
-	silent := n.followSources(nil)
+	silent := n.followSources(n.now(), nil)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-second.C:
 			n.followClock()
-			silent = n.followSources(silent)
+			silent = n.followSources(n.now(), silent)
 		case <-prune.C:
 			n.posture.Prune(n.now())
 			n.rules.keepCopy()
