@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -112,6 +113,10 @@ func ParseRef(s string) (Ref, error) {
 	}
 	return Ref{Kind: kind, ID: id}, nil
 }
+
+// MaxSilence bounds for how long rules can let a source be silent: one that was heard longer
+// ago is as one that was never heard.
+const MaxSilence = 30 * 24 * time.Hour
 
 // SourceKinds are what a source of signals can be: a client of the API, the issuer of
 // security events, a topic.

@@ -8,7 +8,8 @@ import (
 	"vigil/authz"
 )
 
-// Digest covers the facts that are unexpired at now, and when each source was heard last.
+// Digest covers the facts that are unexpired at now, and when each source was heard last, if
+// that is less than authz.MaxSilence ago.
 // Stores that hold the same facts and have heard the same have the same digest, whatever
 // the order in which they came. It is the sum, modulo 2^256, of the SHA-256 of each
 // entity's key and facts, and of each source and its instant; it tells replicas apart that
@@ -43,6 +44,9 @@ func (s *Store) Digest(now authz.Instant) [32]byte {
 		return true
 	})
 	for _, h := range s.heard.all() {
+		if h.at.Add(authz.MaxSilence) <= now {
+			continue // as if it had never been heard, as by who has begun since
+		}
 		buf = append(appendString(buf[:0], ""), byte(authz.NoKind)) // which begins no entity
 		buf = binary.BigEndian.AppendUint64(appendString(buf, h.source), uint64(h.at))
 		add()

@@ -204,3 +204,21 @@ func TestALiftedWaiverStaysLifted(t *testing.T) {
 		t.Error("nothing can be waived any more")
 	}
 }
+
+// TestWhatWasHeardTooLongAgoIsAsNeverHeard: a replica that goes on from a snapshot of before
+// sources were heard comes to the digest of the others, though one never speaks again.
+func TestWhatWasHeardTooLongAgoIsAsNeverHeard(t *testing.T) {
+	one, other := NewStore(), NewStore()
+	for _, s := range []*Store{one, other} {
+		s.Apply(1, []Change{{agent("a"), []Fact{risk(50, 1)}}})
+		s.Hear("client:b", 9)
+	}
+	one.Hear("client:gone", 5)
+	end := authz.Instant(5).Add(authz.MaxSilence)
+	if one.Digest(end-1) == other.Digest(end-1) {
+		t.Error("who heard it still has the digest of who did not")
+	}
+	if one.Digest(end) != other.Digest(end) {
+		t.Error("who heard it has another digest for good")
+	}
+}

@@ -17,7 +17,6 @@ const (
 	maxSources = 64
 	maxNeeds   = 16 // of one profile
 	minSilence = time.Second
-	maxSilence = 30 * 24 * time.Hour
 )
 
 // parseSources reads the sources that somebody must hear.
@@ -44,7 +43,7 @@ func (b *Bundle) parseSources(d *document, n *yaml.Node) {
 		}
 		d.require(e.value, fields, "max_silence")
 		if e, ok := fields["max_silence"]; ok {
-			s.MaxSilence, _ = d.duration(e.value, "max_silence", minSilence, maxSilence)
+			s.MaxSilence, _ = d.duration(e.value, "max_silence", minSilence, authz.MaxSilence)
 		}
 	}
 }
