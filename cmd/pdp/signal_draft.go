@@ -65,7 +65,11 @@ func (d *draft) envelope(f *signalFlags, now time.Time, id string) (map[string]a
 		if err != nil || lasts <= 0 {
 			return nil, badInput("--for: want a duration such as 90s, 2h or 7d, not %q", d.lasts)
 		}
-		body["expires"] = wholeSecond(now.Add(lasts), lasts).UTC().Format(time.RFC3339Nano)
+		end := wholeSecond(now.Add(lasts), lasts)
+		if d.kind == signals.TypeWaive && lasts == signals.MaxWaiver {
+			end = now.Add(lasts) // nothing longer is taken
+		}
+		body["expires"] = end.UTC().Format(time.RFC3339Nano)
 	}
 	return body, nil
 }
