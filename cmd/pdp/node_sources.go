@@ -7,6 +7,7 @@ import (
 	"vigil/authz"
 	"vigil/rules"
 	"vigil/server/control"
+	"vigil/server/credential"
 	"vigil/signals"
 )
 
@@ -145,11 +146,20 @@ func (c *config) senders() []string {
 }
 
 // unheard says which sources the rules require though this configuration has no such
-// source: what was misspelt is silent for ever.
+// source, or lets it send nothing: what was misspelt is silent for ever.
 func (c *config) unheard(bundle *rules.Bundle) []string {
 	known := c.senders()
-	var all []string
+	var all, mute []string
+	for i := range c.Clients {
+		if c.Clients[i].Scopes&credential.Signal == 0 {
+			mute = append(mute, c.Clients[i].Sender.Source.String())
+		}
+	}
 	for name, source := range bundle.Required {
+		if slices.Contains(mute, name) {
+			all = append(all, fmt.Sprintf("%s:%d: the rules require the source %s, which lacks the scope signal in this configuration: it is never heard",
+				source.Pos.File, source.Pos.Line, name))
+		}
 		if !slices.Contains(known, name) {
 			all = append(all, fmt.Sprintf("%s:%d: the rules require the source %s, which is no client, issuer or input of this configuration%s",
 				source.Pos.File, source.Pos.Line, name, didYouMean(name, known)))
