@@ -85,12 +85,16 @@ func (a *Applier) hear(source string, e *Entry, in *reading) {
 
 // heardAt is when a record shows that its source was alive: when the log took it. An issuer
 // signs what it says, and whoever has caught that can send it again: it shows that the
-// issuer was alive at the time that is signed.
+// issuer was alive at the time that is signed, and where that is yet to come by more than
+// clocks may differ, nothing (0): it could be sent again until then.
 func heardAt(rec *Record, dated, appended authz.Instant) authz.Instant {
-	if rec.Source.Kind == "issuer" {
-		return min(dated, appended)
+	switch {
+	case rec.Source.Kind != "issuer":
+		return appended
+	case dated > appended.Add(MaxIssuerSkew):
+		return 0
 	}
-	return appended
+	return min(dated, appended)
 }
 
 // heartbeat says what a heartbeat does that shows its source alive at an instant. There is

@@ -12,6 +12,10 @@ import (
 // fact dated in the far future would outlast every later word of its source.
 const MaxAhead = 5 * time.Second
 
+// MaxIssuerSkew is how far ahead of the log the clock of an issuer of security events can be
+// for what it says to show that it is alive.
+const MaxIssuerSkew = 5 * time.Minute
+
 // Facts gives what a signal says of each of its entities, which share the fact; nothing for
 // a heartbeat. It is pure: the same record
 // gives the same facts wherever and whenever it is applied. appended is when the log

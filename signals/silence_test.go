@@ -215,3 +215,19 @@ func TestARehearsalHearsItsSender(t *testing.T) {
 		t.Error(r.Before.Heard("client:soar"), r.After.Heard("client:soar"), w.store.Heard("client:soar"))
 	}
 }
+
+// TestAnIssuerIsNotHeardFromTheFuture: what it signed for a time to come could be caught, and
+// sent again until then, while it is dead.
+func TestAnIssuerIsNotHeardFromTheFuture(t *testing.T) {
+	for ahead, heard := range map[time.Duration]authz.Instant{
+		-time.Hour: start.Add(-time.Hour), 0: start, 5 * time.Second: start, MaxIssuerSkew: start, MaxIssuerSkew + 1: 0, 24 * time.Hour: 0,
+	} {
+		for _, body := range []string{heartbeatJSON("issuer:idp", when(start.Add(ahead))), signalJSON("quarantine", when(start.Add(ahead)))} {
+			w := newWorld(t, worldOptions{})
+			w.append(t, record(body, func(r *Record) { r.Source = Source{Kind: "issuer", Name: "idp"} }))
+			if got := w.store.Heard("issuer:idp"); got != heard {
+				t.Errorf("%v ahead: heard at %q, want %q: %s", ahead, got, heard, body)
+			}
+		}
+	}
+}

@@ -20,10 +20,14 @@ const (
 
 // alive says in the issuer's name that it was there at an instant, for what shows that and
 // says nothing else: a SET without a signal, an answer to a poll. at is when a SET was
-// issued, not when it came: one that somebody caught and sends again shows nothing new. It
-// is not tried again, for the next sign of life is as good.
+// issued, not when it came: one that somebody caught and sends again shows nothing new. One
+// that is to be issued later than clocks can explain shows nothing at all. It is not tried
+// again, for the next sign of life is as good.
 func (r *Receiver) alive(ctx context.Context, at authz.Instant) {
 	now := r.now()
+	if at > now.Add(maxSkew) {
+		return
+	}
 	at = min(at, now) // or a clock that is ahead would silence what comes after
 	r.mu.Lock()
 	due := at > r.mu.alive && (r.mu.beat == 0 || now >= r.mu.beat.Add(beatEvery))
@@ -52,6 +56,9 @@ func (r *Receiver) alive(ctx context.Context, at authz.Instant) {
 // instant: no heartbeat has to say so for a while.
 func (r *Receiver) spoke(at authz.Instant) {
 	now := r.now()
+	if at > now.Add(maxSkew) {
+		return
+	}
 	at = min(at, now)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -157,3 +157,17 @@ func TestAnAnswerToAPollIsASignOfLife(t *testing.T) {
 		}
 	})
 }
+
+// TestASETOfTheFarFutureShowsNothing: whoever has caught it could send it until that time.
+func TestASETOfTheFarFutureShowsNothing(t *testing.T) {
+	w := newWorld(t)
+	for i, c := range []struct {
+		ahead time.Duration
+		heard bool
+	}{{24 * time.Hour, false}, {maxSkew + time.Second, false}, {maxSkew, true}} {
+		w.verified(t, fmt.Sprint("v-", i), w.clock.Now().Add(c.ahead))
+		if at := w.store.Heard(self); (at == w.clock.Now()) != c.heard {
+			t.Errorf("%v ahead: heard at %q", c.ahead, at)
+		}
+	}
+}

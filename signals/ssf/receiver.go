@@ -95,7 +95,7 @@ const (
 
 // maxSkew is how far ahead a clock can be for its SETs to be asked for again; beyond, they
 // are refused.
-const maxSkew = 5 * time.Minute
+const maxSkew = signals.MaxIssuerSkew
 
 // NewReceiver makes a receiver. log is told of what is refused and of what is not matched;
 // nil for none.
