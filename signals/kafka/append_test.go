@@ -126,10 +126,26 @@ func TestAnAppendWhoseAnswerIsLostIsUnknownOrThereTwice(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	l := w.openLog(w.config())
 	l.ready(t)
-	w.gates[0].loseAnswers()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	// lose has the answer to the next request lost, and calls back when the lane has missed it:
+	// only then, for the broker writes before it answers.
+	lose := func(then func()) (done func()) {
+		missed := l.writer.errors.Load()
+		w.gates[0].loseAnswers()
+		ctx, cancel := context.WithCancel(bounded(t))
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			for ctx.Err() == nil && l.writer.errors.Load() == missed {
+				time.Sleep(time.Millisecond)
+			}
+			then()
+		})
+		return func() { cancel(); watch.Wait() }
+	}
+	ctx, cancel := context.WithCancel(bounded(t))
 	defer cancel()
+	done := lose(cancel)
 	_, err := l.Append(ctx, bytesOf("a"))
+	done()
 	if err == nil || errors.Is(err, signals.ErrUnavailable) {
 		t.Fatalf("%v, and it is there %d times", err, w.written(1))
 	}
@@ -141,15 +157,10 @@ func TestAnAppendWhoseAnswerIsLostIsUnknownOrThereTwice(t *testing.T) {
 	before := w.written(1)
 	// Lost once, and then not: it is there twice, and the position is that of the one that
 	// was confirmed.
-	w.gates[0].loseAnswers()
-	go func() {
-		for w.written(1) == before {
-			time.Sleep(time.Millisecond)
-		}
-		w.gates[0].open()
-	}()
+	done = lose(w.gates[0].open)
 	at, err := l.Append(bounded(t), bytesOf("b"))
-	if err != nil || len(at) != 1 || at[0].Offset <= before {
+	done()
+	if err != nil || len(at) != 1 || at[0].Offset != before+1 || w.written(1) != before+2 {
 		t.Fatalf("%v, %v; there are %d, and were %d", at, err, w.written(1), before)
 	}
 }

@@ -236,15 +236,16 @@ func TestAnEndedContextEndsWhatWaits(t *testing.T) {
 	cluster := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "log"))
 	c := dial(t, Config{}, cluster.ListenAddrs()[0])
 	ctx, cancel := context.WithCancel(bounded(t))
-	asked := make(chan struct{})
+	// The broker takes the request and does not answer before the caller has gone.
+	gone := make(chan struct{})
 	cluster.ControlKey(int16(protocol.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
-		close(asked)
+		cluster.SleepControl(func() { cancel(); <-gone })
 		return nil, nil, false
 	})
-	go func() { <-asked; cancel() }()
 	if _, err := c.fetch(ctx, fetchRequest{epoch: -1, wait: time.Hour, maxBytes: 1 << 20}); !errors.Is(err, context.Canceled) || errors.Is(err, errNotSent) {
 		t.Errorf("%v", err)
 	}
+	close(gone)
 	if _, err := c.metadata(bounded(t), nil); !errors.Is(err, errNotSent) {
 		t.Errorf("the connection goes on: %v", err)
 	}
