@@ -30,8 +30,9 @@ type streamConfig struct {
 	Discovery string
 	ID        string // "" where the transmitter has one stream for us
 	credentialConfig
-	// PushEndpoint is where the transmitter is to push to; "" for a stream that is polled.
-	// PushTokenFile holds the bearer token that it is to send.
+	// PushEndpoint is where the transmitter is to push to: here, or where its events are put
+	// on the issuer's topic; "" for a stream that is polled. PushTokenFile holds the bearer
+	// token that it is to send.
 	PushEndpoint, PushTokenFile string
 	Events                      []string // to be requested; nil for those that say something here
 	Description                 string
@@ -133,11 +134,12 @@ func (r *yamlReader) checkStream(n *yaml.Node, c *issuerConfig, receiver *ssf.Re
 		if err := web.CheckURL(s.PushEndpoint); err != nil {
 			r.bad(n, "stream: push_endpoint: %v", err)
 		}
-		if c.Push == nil {
+		if c.Push == nil && c.Topic == nil {
 			r.bad(n, "stream: push_endpoint, and nothing may be pushed: set push, too")
 		}
 	}
-	if s.PushTokenFile != "" && (s.PushEndpoint == "" || c.Push == nil || len(c.Push.Tokens) == 0) {
+	elsewhere := c.Push == nil && c.Topic != nil // whose tokens are not known here
+	if s.PushTokenFile != "" && (s.PushEndpoint == "" || !elsewhere && (c.Push == nil || len(c.Push.Tokens) == 0)) {
 		r.bad(n, "stream: push_token_file is what the transmitter sends to push_endpoint; its hash stands in push.token_sha256")
 	}
 	if s.VerifyEvery != 0 && err == nil {
@@ -200,7 +202,7 @@ func (c *issuerConfig) authorization() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !slices.Contains(c.Push.Tokens, sha256.Sum256([]byte(token))) {
+	if c.Push != nil && !slices.Contains(c.Push.Tokens, sha256.Sum256([]byte(token))) {
 		return "", fmt.Errorf("%s: %w", s.PushTokenFile, errors.New("its hash is not in push.token_sha256, so that what is pushed with it would be refused"))
 	}
 	return "Bearer " + token, nil
@@ -208,8 +210,8 @@ func (c *issuerConfig) authorization() (string, error) {
 
 // warnings are things that are allowed and that somebody may not have meant.
 func (c *issuerConfig) warnings() []string {
-	if c.Push == nil && c.Poll == nil {
-		return []string{fmt.Sprintf("issuer %s: nothing is taken of it: its stream can be managed, and neither push nor poll is set", c.SSF.Name)}
+	if c.Push == nil && c.Poll == nil && c.Topic == nil {
+		return []string{fmt.Sprintf("issuer %q: nothing is taken of it: its stream can be managed, and neither push nor poll nor topic is set", c.SSF.Name)}
 	}
 	return nil
 }

@@ -106,8 +106,12 @@ func (m *managed) wanted() (ssf.Stream, error) {
 		return s, badInput("%s: no event says anything that the issuer may say: see `may`, or name them in stream.events", m.issuer.where)
 	}
 	if c.PushEndpoint == "" {
-		if m.issuer.Push != nil && m.issuer.Poll == nil {
+		switch {
+		case m.issuer.Poll != nil:
+		case m.issuer.Push != nil:
 			return s, badInput("%s: its events are pushed, and stream.push_endpoint does not say where to: a stream without it would be polled", m.issuer.where)
+		case m.issuer.Topic != nil:
+			return s, badInput("%s: its events come by a topic, and stream.push_endpoint does not say who is to be sent them and puts them there: a stream without it would be polled", m.issuer.where)
 		}
 		return s, nil
 	}

@@ -325,8 +325,42 @@ func TestAStreamIsManagedFromTheCommandLine(t *testing.T) {
 func TestAStreamWithoutADeliveryIsWarnedOf(t *testing.T) {
 	s := newTransmitterServer(t)
 	config := s.configured("      push_endpoint: https://pdp.example.com/v1/events/idp\n      push_token_file: push.token\n", "", "    push: {", "    # push: {")
-	if code, _, said := run(t, "config", "check", "--config", config, "--no-rules"); code != exitOK || !strings.Contains(said, "neither push nor poll is set") {
+	if code, _, said := run(t, "config", "check", "--config", config, "--no-rules"); code != exitOK || !strings.Contains(said, "neither push nor poll nor topic is set") {
 		t.Errorf("exit %d, %s", code, said)
+	}
+}
+
+// TestTheStreamOfAnIssuerWhoseEventsComeByATopicIsManaged: it is pushed to whoever puts them
+// there, whose token is not known here, and never made one that is polled.
+func TestTheStreamOfAnIssuerWhoseEventsComeByATopicIsManaged(t *testing.T) {
+	s := newTransmitterServer(t)
+	byTopic := []string{
+		"clients:\n", "log: {kind: kafka, kafka: {brokers: [\"127.0.0.1:9\"], topic: log}}\nclients:\n",
+		"    algorithms: [RS256]\n    keys: {file: keys.json}\n", "", "    push: {", "    topic: {name: events, authentic: acl}\n    # push: {",
+		"      push_token_file: push.token\n", "      push_token_file: other.token\n      verify_every: 1h\n",
+	}
+	config := s.configured(byTopic...)
+	if code, _, said := run(t, "config", "check", "--config", config, "--no-rules"); code != exitOK || strings.Contains(said, "nothing is taken") || !strings.Contains(said, "not looked at") {
+		t.Errorf("exit %d, %s", code, said)
+	}
+	if code, out, said := s.run(config, "create"); code != exitOK || !strings.Contains(out, "push to https://pdp.example.com/v1/events/idp") {
+		t.Errorf("exit %d, %s%s", code, out, said)
+	}
+	s.change(func() {
+		for _, made := range s.streams {
+			if header := made["delivery"].(map[string]any)["authorization_header"]; header != "Bearer other-secret-0123456789" {
+				t.Errorf("it is to send %q", header)
+			}
+		}
+	})
+	config = s.configured(append(byTopic, "      push_endpoint: https://pdp.example.com/v1/events/idp\n", "")...)
+	if code, out, said := s.run(config, "create", "--another"); code != exitInput || !strings.Contains(said, "push_token_file") {
+		t.Errorf("exit %d, %s%s", code, out, said)
+	}
+	byTopic[len(byTopic)-1] = ""
+	config = s.configured(append(byTopic, "      push_endpoint: https://pdp.example.com/v1/events/idp\n", "")...)
+	if code, out, said := s.run(config, "create", "--another"); code != exitInput || !strings.Contains(said, "come by a topic") {
+		t.Errorf("exit %d, %s%s", code, out, said)
 	}
 }
 
