@@ -21,8 +21,12 @@ func (in *Intake) InForce(sender Sender, body []byte) bool {
 	return true
 }
 
-// has reports whether every fact of a signal in its source's own line is there.
+// has reports whether every fact of a signal in its source's own line is there; of a
+// heartbeat, whether its source was heard as late.
 func (in *Intake) has(source Source, s *Signal) bool {
+	if s.Type == TypeHeartbeat { // which leaves no fact
+		return in.cfg.Store.Heard(source.String()) >= heardAt(&Record{Source: source}, s.Time, in.cfg.Now())
+	}
 	if s.Line != "" {
 		return false
 	}

@@ -3,6 +3,8 @@ package signals
 import (
 	"testing"
 	"time"
+
+	"vigil/authz"
 )
 
 // TestInForceIsSaidOnlyOfWhatPushingWouldNotChange: of every type, until something else was
@@ -68,5 +70,31 @@ func TestInForceIsSaidOnlyOfWhatPushingWouldNotChange(t *testing.T) {
 	w.push(t, soc, signalJSON("release", about("agent:a"), id("3"), when(start+2)))
 	if w.intake.InForce(soc, []byte(one)) {
 		t.Error("what was superseded is in force")
+	}
+}
+
+// TestAHeartbeatIsInForceWhenItsSourceWasHeardAsLate: an issuer is heard as of what it says,
+// everybody else as of now.
+func TestAHeartbeatIsInForceWhenItsSourceWasHeardAsLate(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	idp := Sender{Source: Source{Kind: "issuer", Name: "idp"}, Authority: Authority{Tenants: []string{"default"}}}
+	beat := func(source string, at authz.Instant) []byte {
+		return []byte(signalJSON("heartbeat", about("source:"+source), when(at)))
+	}
+	w.clock.advance(time.Minute)
+	if w.intake.InForce(idp, beat("issuer:idp", start)) {
+		t.Error("before it was heard")
+	}
+	w.push(t, idp, string(beat("issuer:idp", start)))
+	for at, in := range map[authz.Instant]bool{start - 1: true, start: true, start + 1: false} {
+		if w.intake.InForce(idp, beat("issuer:idp", at)) != in {
+			t.Errorf("heard at %v, and one of %v: want %v", start, at, in)
+		}
+	}
+	soc := as("soc")
+	w.push(t, soc, string(beat("client:soc", start)))
+	w.clock.advance(time.Second)
+	if w.intake.InForce(soc, beat("client:soc", start)) {
+		t.Error("a client is heard as of now")
 	}
 }

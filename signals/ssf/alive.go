@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// beatEvery is the least time between two heartbeats of one issuer by one receiver.
+	// beatEvery is the least time between two heartbeats of one issuer by one receiver, or
+	// between the instants that they state: a backlog comes at once, and its last says most.
 	beatEvery = 10 * time.Second
 	// beatTime bounds how long one may hold up who brought the sign of life.
 	beatTime = 5 * time.Second
@@ -30,7 +31,7 @@ func (r *Receiver) alive(ctx context.Context, at authz.Instant) {
 	}
 	at = min(at, now) // or a clock that is ahead would silence what comes after
 	r.mu.Lock()
-	due := at > r.mu.alive && (r.mu.beat == 0 || now >= r.mu.beat.Add(beatEvery))
+	due := at > r.mu.alive && (r.mu.beat == 0 || now >= r.mu.beat.Add(beatEvery) || at >= r.mu.alive.Add(beatEvery))
 	if due {
 		r.mu.beat, r.mu.alive = now, at
 	}
@@ -45,9 +46,13 @@ func (r *Receiver) alive(ctx context.Context, at authz.Instant) {
 		ID: "alive-" + hex.EncodeToString(random[:]), Type: signals.TypeHeartbeat, Time: at, Expires: authz.Forever,
 		Entities: []authz.Ref{{Kind: authz.KindSource, ID: source.String()}},
 	}
+	sender, body := signals.Sender{Source: source, Authority: r.issuer.cfg.Authority}, beat.AppendJSON(nil)
+	if r.intake.InForce(sender, body) {
+		return // another replica has said it, or this one before it was started again
+	}
 	ctx, cancel := context.WithTimeout(ctx, beatTime)
 	defer cancel()
-	if _, err := r.intake.Push(ctx, signals.Sender{Source: source, Authority: r.issuer.cfg.Authority}, beat.AppendJSON(nil)); err != nil {
+	if _, err := r.intake.Push(ctx, sender, body); err != nil {
 		r.log.Debug("a sign of life was not passed on", slog.String("reason", err.Error()))
 	}
 }

@@ -105,6 +105,38 @@ func TestHeartbeatsOfAnIssuerAreFew(t *testing.T) {
 	}
 }
 
+// TestABacklogShowsWhenItsLastWasIssued: what waited while a replica, or the log, was away
+// comes at once, and for all we know nothing comes after it for long.
+func TestABacklogShowsWhenItsLastWasIssued(t *testing.T) {
+	w := newWorld(t)
+	w.clock.advance(20 * time.Minute)
+	for i, at := range []authz.Instant{start, start.Add(5 * time.Minute), start.Add(15 * time.Minute), start.Add(10 * time.Minute)} {
+		w.verified(t, fmt.Sprint("v-", i), at)
+	}
+	if at := w.store.Heard(self); at != start.Add(15*time.Minute) {
+		t.Errorf("heard at %v", at)
+	}
+	if n := w.records(t); n != 3 {
+		t.Errorf("%d heartbeats", n)
+	}
+}
+
+// TestWhatAnotherReplicaHasHeardIsNotSaidAgain, nor what was heard before a start: replicas
+// read one topic, and may read it from its beginning.
+func TestWhatAnotherReplicaHasHeardIsNotSaidAgain(t *testing.T) {
+	w := newWorld(t)
+	w.verified(t, "v-1", start)
+	w.clock.advance(time.Minute)
+	w.verified(t, "v-2", w.clock.Now())
+	first := w.receiver
+	w.receiver = NewReceiver(first.issuer, first.intake, nil)
+	w.verified(t, "v-1", start)
+	w.verified(t, "v-2", w.clock.Now())
+	if n := w.records(t); n != 2 {
+		t.Errorf("%d heartbeats of 2 signs of life", n)
+	}
+}
+
 // TestAClockThatIsAheadSilencesNothing: a SET from the future counts as of now.
 func TestAClockThatIsAheadSilencesNothing(t *testing.T) {
 	w := newWorld(t)
