@@ -107,6 +107,13 @@ func (c *taking) has(want ...string) {
 	}
 }
 
+// at waits until the place of a partition is there: what was handed over is taken before the
+// place moves, and a stop between the two has it taken again.
+func (c *taking) at(partition string, next int64) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprint(partition, " is read to ", next), func() bool { return c.k.Status().Next[partition] == next })
+}
+
 func TestEachRecordIsTakenAndReadingGoesOnWhereItWas(t *testing.T) {
 	w := newWorld(t, 3, 1)
 	w.create("events", 2)
@@ -190,6 +197,7 @@ func TestWhatRetentionTookIsCountedAndPassedOver(t *testing.T) {
 	if s := c.k.Status(); s.Lost != 0 {
 		t.Errorf("%+v", s)
 	}
+	c.at("events/0", 3)
 	c.stop()
 	put(t, cl, "events", 0, "d", "e", "f")
 	if err := w.fake.DeleteRecords("events", 0, 5); err != nil {
@@ -236,6 +244,7 @@ func TestATopicThatIsAnotherIsReadFromItsBeginning(t *testing.T) {
 			fs := disktest.New()
 			c := w.consume(fs)
 			c.has("0:0 a", "0:1 b", "0:2 c")
+			c.at("events/0", 3)
 			c.stop()
 			h.changeAll(change)
 			c = w.consume(fs)
@@ -270,6 +279,7 @@ func TestATopicThatIsMadeAnewIsReadFromItsBeginning(t *testing.T) {
 	}
 	remake("x", "y", "z")
 	c.has("0:0 a", "0:1 b", "0:0 x", "0:1 y", "0:2 z")
+	c.at("events/0", 3)
 	c.stop()
 	remake("p")
 	again := w.consume(fs)
@@ -331,6 +341,7 @@ func TestAPlaceThatCannotBeReadOrWrittenStopsNothing(t *testing.T) {
 	eventually(t, "both are said", func() bool {
 		return w.lines.has("up to where the topic was read is not known") && w.lines.has("the disk is full")
 	})
+	c.at("events/0", 1)
 	fs.SetFault(nil)
 	c.stop()
 	if p, err := decodePlace(string(fs.Contents(placePath))); err != nil || p.next[base("events")] != 1 || len(p.marks) != 1 {
