@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +20,6 @@ import (
 	"github.com/segmentio/kafka-go/protocol/createtopics"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestAConnectionLearnsWhatABrokerHas(t *testing.T) {
@@ -233,23 +233,28 @@ func TestASessionThatEndsIsSeenBefore(t *testing.T) {
 }
 
 func TestAnEndedContextEndsWhatWaits(t *testing.T) {
-	cluster := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "log"))
-	c := dial(t, Config{}, cluster.ListenAddrs()[0])
+	w := newWorld(t, 1, 1)
+	address := w.fake.ListenAddrs()[0]
+	c := dial(t, Config{}, address)
 	ctx, cancel := context.WithCancel(bounded(t))
-	// The broker takes the request and does not answer before the caller has gone.
-	gone := make(chan struct{})
-	cluster.ControlKey(int16(protocol.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
-		cluster.SleepControl(func() { cancel(); <-gone })
-		return nil, nil, false
+	// The broker has acted on the request, and its answer does not come.
+	w.gates[0].permit(0)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for ctx.Err() == nil && w.gates[0].holds() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
 	})
 	if _, err := c.fetch(ctx, fetchRequest{epoch: -1, wait: time.Hour, maxBytes: 1 << 20}); !errors.Is(err, context.Canceled) || errors.Is(err, errNotSent) {
 		t.Errorf("%v", err)
 	}
-	close(gone)
+	watch.Wait()
+	w.gates[0].open()
 	if _, err := c.metadata(bounded(t), nil); !errors.Is(err, errNotSent) {
 		t.Errorf("the connection goes on: %v", err)
 	}
-	if _, err := newDialer(&Config{}).dial(ctx, cluster.ListenAddrs()[0]); !errors.Is(err, context.Canceled) {
+	if _, err := newDialer(&Config{}).dial(ctx, address); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

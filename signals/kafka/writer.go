@@ -180,6 +180,9 @@ func (w *writer) append(ctx context.Context, records [][]byte) ([]signals.Positi
 	if len(records) == 0 {
 		return nil, nil
 	}
+	if err := ctx.Err(); err != nil { // else it might be sent for one who has gone
+		return nil, fmt.Errorf("%w: kafka: %w", signals.ErrUnavailable, err)
+	}
 	if err := w.reserve(len(records), bytes); err != nil {
 		return nil, err
 	}
