@@ -49,6 +49,7 @@ type Receiver struct {
 		heard      authz.Instant
 		verified   authz.Instant
 		stream     StreamStatus
+		updated    authz.Instant // when the event was issued that said how the stream is
 		streamID   string
 		lines      int // log lines since lineFrom
 		lineFrom   authz.Instant
@@ -156,7 +157,7 @@ func (r *Receiver) take(ctx context.Context, token []byte, ch Channel) (taken Ta
 	}
 	// Last: only a SET that is acknowledged verifies a stream or says how it is.
 	for i := range set.Events {
-		if err := r.control(set, &set.Events[i]); err != nil {
+		if err := r.control(set, &set.Events[i], ch); err != nil {
 			return taken, err
 		}
 	}
@@ -205,8 +206,9 @@ func (r *Receiver) push(ctx context.Context, set *SET, list []signals.Signal, sh
 	return receipt, temporary("%w", err)
 }
 
-// control takes in an event about the stream.
-func (r *Receiver) control(set *SET, e *Event) error {
+// control takes in an event about the stream. What comes by a shared channel may be old, in
+// any order and read again: it counts as of when it was issued.
+func (r *Receiver) control(set *SET, e *Event, ch Channel) error {
 	if e.Type != verification && e.Type != streamUpdated {
 		return nil
 	}
@@ -219,16 +221,23 @@ func (r *Receiver) control(set *SET, e *Event) error {
 	if r.mu.streamID != "" && ids[0].Values["id"] != r.mu.streamID {
 		return refuse(InvalidRequest, "%s: of another stream", short(e.Type))
 	}
+	now := r.now()
+	at := now
+	if ch.Shared {
+		at = min(at, set.IssuedAt)
+	}
 	if e.Type == streamUpdated {
-		r.mu.stream = StreamStatus{Status: e.texts["status"], Reason: printable(e.texts["reason"]), At: r.now()}
+		if at >= r.mu.updated {
+			r.mu.updated, r.mu.stream = at, StreamStatus{Status: e.texts["status"], Reason: printable(e.texts["reason"]), At: at}
+		}
 		return nil
 	}
 	if state, there := e.texts["state"]; there {
-		if problem := r.issuer.states.check(state, ids[0].Values["id"], r.now()); problem != "" {
+		if problem := r.issuer.states.check(state, ids[0].Values["id"], now); problem != "" {
 			return refuse(InvalidState, "%s", problem)
 		}
 	}
-	r.mu.verified = r.now()
+	r.mu.verified = max(r.mu.verified, at)
 	return nil
 }
 
@@ -347,7 +356,7 @@ type Status struct {
 	Counts   map[Count]uint64
 	Missed   []Missed      // the latest 64, oldest first
 	Heard    authz.Instant // the last SET that was authentic, whatever it said; 0 for none
-	Verified authz.Instant // the last verification that was in order; 0 for none
+	Verified authz.Instant // when the last verification came that was in order, or was issued if by a topic; 0 for none
 	Stream   StreamStatus
 }
 

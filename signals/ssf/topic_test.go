@@ -13,6 +13,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"vigil/authz"
 	"vigil/signals"
 )
 
@@ -75,6 +76,34 @@ func unsigned(t testing.TB, c jwt.MapClaims, header object) string {
 		return base64.RawURLEncoding.EncodeToString(text)
 	}
 	return b64(h) + "." + b64(c) + "."
+}
+
+// TestWhatATopicSaysOfItsStreamIsOfWhenItWasIssued: it is read in any order, and again from
+// its beginning, which must not make a stream that has gone silent look alive.
+func TestWhatATopicSaysOfItsStreamIsOfWhenItWasIssued(t *testing.T) {
+	w := newTopicWorld(t, true)
+	w.clock.advance(time.Hour)
+	say := func(jti string, at authz.Instant, uri string, members object) {
+		t.Helper()
+		if err := w.read(t, signed(t, object{"jti": jti, "iat": int64(at) / 1e9, "sub_id": opaque("stream"), "events": event(uri, members)})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		say("v-2", start.Add(2*time.Minute), verification, nil)
+		say("v-1", start.Add(time.Minute), verification, nil)
+		say("u-2", start.Add(2*time.Minute), streamUpdated, object{"status": "enabled"})
+		say("u-1", start.Add(time.Minute), streamUpdated, object{"status": "paused"})
+		w.clock.advance(time.Hour)
+	}
+	if s := w.receiver.Status(); s.Verified != start.Add(2*time.Minute) || s.Stream.Status != "enabled" || s.Stream.At != start.Add(2*time.Minute) {
+		t.Errorf("%+v", s)
+	}
+	say("u-3", w.clock.Now().Add(time.Minute), streamUpdated, object{"status": "disabled"}) // by a clock that is ahead
+	say("u-4", w.clock.Now(), streamUpdated, object{"status": "enabled"})
+	if s := w.receiver.Status().Stream; s.Status != "enabled" {
+		t.Errorf("%+v", s)
+	}
 }
 
 // TestASETOfATopicIsVerifiedAndInForceWhenItIsTaken, and what is refused for good is a dead
