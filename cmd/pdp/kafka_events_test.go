@@ -26,8 +26,8 @@ func (k *gatedKafka) carry(topic, value string, headers ...string) {
 }
 
 // launchConfigured starts `pdp serve` over the topic "log", with more of its section
-// log.kafka and more sections.
-func launchConfigured(t *testing.T, k *gatedKafka, dir, kafka, more string) *served {
+// log.kafka and more sections; args are those of launch.
+func launchConfigured(t *testing.T, k *gatedKafka, dir, kafka, more string, args ...string) *served {
 	t.Helper()
 	rules, err := filepath.Abs("../../examples/invoice/rules")
 	must(t, err)
@@ -40,7 +40,7 @@ control: {listen: "127.0.0.1:0"}
 logging: {level: info, decisions: "off"}
 log: {kind: kafka, kafka: {brokers: [%q], topic: log, allow_weak: [all]%s}}
 %s`, dir, rules, strings.Join(k.ListenAddrs(), ","), kafka, more), 0o600))
-	return launchWith(t, dir, "--config", config)
+	return launchWith(t, dir, append([]string{"--config", config}, args...)...)
 }
 
 // TestCloudEventsOfAnInputAreInForceOnAllReplicas: in binary and in structured mode, and what

@@ -35,24 +35,7 @@ type served struct {
 // are its environment.
 func launch(t *testing.T, k *gatedKafka, dir string, args ...string) *served {
 	t.Helper()
-	rules, err := filepath.Abs("../../examples/invoice/rules")
-	must(t, err)
-	config := filepath.Join(t.TempDir(), "vigil.yaml")
-	must(t, os.WriteFile(config, fmt.Appendf(nil, `vigil: 1
-data_dir: %s
-rules: {dir: %s}
-decision: {listen: "127.0.0.1:0", drain: 0s}
-control: {listen: "127.0.0.1:0"}
-logging: {level: info, decisions: "off"}
-log:
-  kind: kafka
-  kafka:
-    brokers: [%q]
-    topic: log
-    allow_weak: [all]
-    inputs: [{topic: risk, may: [{types: [revoke, risk], kinds: [session, agent]}]}]
-`, dir, rules, strings.Join(k.ListenAddrs(), ",")), 0o600))
-	return launchWith(t, dir, append([]string{"--config", config}, args...)...)
+	return launchConfigured(t, k, dir, `, inputs: [{topic: risk, may: [{types: [revoke, risk], kinds: [session, agent]}]}]`, "", args...)
 }
 
 func launchWith(t *testing.T, dir string, args ...string) *served {
