@@ -19,6 +19,7 @@ type bench struct {
 	log     io.Writer
 	begin   time.Time
 	section string // the one under way
+	memory  *memoryProbe
 	results Results
 }
 
@@ -30,7 +31,12 @@ func (b *bench) add(r Row) {
 	r.Section = b.section
 	b.results.Rows = append(b.results.Rows, r)
 }
-func (b *bench) plot(s Series) { b.results.Series = append(b.results.Series, s) }
+
+// plot adds a series, in place of one that was measured before.
+func (b *bench) plot(s Series) {
+	same := func(o Series) bool { return o.ID == s.ID }
+	b.results.Series = append(slices.DeleteFunc(b.results.Series, same), s)
+}
 
 // choose gives the size for this kind of run.
 func choose[T any](b *bench, quick, full T) T {
@@ -92,23 +98,62 @@ func leftOut(names []string) func(id string) bool {
 	}
 }
 
-// run measures the sections one after the other. A failing one ends the run: what was
-// measured until then is in b.results.
-func (b *bench) run(ctx context.Context, names []string) error {
+// run measures the sections one after the other, and one again that misses a limit. A
+// failing one ends the run: what was measured until then is in b.results.
+func (b *bench) run(ctx context.Context, names []string, limits *Thresholds) (err error) {
+	if b.memory, err = newMemoryProbe(); err != nil {
+		return err
+	}
 	for _, s := range sections {
 		if !slices.Contains(names, s.name) {
 			continue
 		}
-		b.section = s.name
-		if err := s.run(b, ctx); err != nil {
+		if err := b.measure(ctx, s, limits); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
 	}
+	b.section = "machine"
+	b.add(b.memory.worst)
 	b.results.Took = time.Since(b.begin).Round(time.Second).String()
 	return nil
+}
+
+// attempts is how often a section is measured that misses a limit. What makes the engine
+// slower does so each time; what others do to the machine passes.
+const attempts = 3
+
+// measure measures a section. Where it misses limits that noise can miss, it is measured
+// again, and a row counts that keeps its limit in any attempt.
+func (b *bench) measure(ctx context.Context, s section, limits *Thresholds) error {
+	before := b.results.Rows
+	var rows []Row
+	for attempt := 1; ; attempt++ {
+		b.section, b.results.Rows = s.name, nil
+		if err := b.attempt(ctx, s); err != nil {
+			return err
+		}
+		rows = limits.better(rows, b.results.Rows)
+		b.results.Rows = append(before[:len(before):len(before)], rows...)
+		noisy := limits.noisy(rows, b.memory.worst.Value)
+		if len(noisy) == 0 || attempt == attempts {
+			return nil
+		}
+		b.say("%s: measured again, since these may be noise: %s", s.name, strings.Join(noisy, ", "))
+	}
+}
+
+// attempt measures a section once, and the machine's memory on both sides of it.
+func (b *bench) attempt(ctx context.Context, s section) error {
+	if err := b.memory.measure(ctx); err != nil {
+		return err
+	}
+	if err := s.run(b, ctx); err != nil {
+		return err
+	}
+	return b.memory.measure(ctx)
 }
 
 func percent(share float64) string { return number(100*share) + " %" }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 )
@@ -14,7 +15,10 @@ import (
 // Thresholds is what the rows of a run have to be, as a file, for machines that come and
 // go: ratios within the run, counts and sizes, never times.
 type Thresholds struct {
-	V      int     `json:"v"` // 1
+	V int `json:"v"` // 1
+	// Calm is how much of a raw evaluation a read that misses the caches may take, for
+	// limits about Memory to be judged.
+	Calm   float64 `json:"calm"`
 	Limits []Limit `json:"limits"`
 }
 
@@ -24,9 +28,12 @@ type Limit struct {
 	Max *float64 `json:"max,omitzero"`
 	Min *float64 `json:"min,omitzero"`
 	// Margin is how much noise is put up with, as a share of the limit: 0.1 lets a
-	// maximum of 2 be 2.2. Exact counts have none.
+	// maximum of 2 be 2.2. Exact counts have none, and missing one once is final.
 	Margin float64 `json:"margin,omitzero"`
-	Why    string  `json:"why"`
+	// Memory: the row waits for memory more than its reference does, so that it says
+	// something about the engine only where memory is as fast as Thresholds.Calm.
+	Memory bool   `json:"memory,omitzero"`
+	Why    string `json:"why"`
 }
 
 //go:embed thresholds/quick.json
@@ -65,6 +72,9 @@ func decodeThresholds(data []byte) (*Thresholds, error) {
 	if len(t.Limits) == 0 {
 		return nil, errors.New("/limits: there are none")
 	}
+	if !(t.Calm > 0) {
+		return nil, fmt.Errorf("/calm: want more than 0, not %v", t.Calm)
+	}
 	for i, l := range t.Limits {
 		switch {
 		case l.Row == "":
@@ -80,26 +90,78 @@ func decodeThresholds(data []byte) (*Thresholds, error) {
 	return t, nil
 }
 
-// missed says which limits the rows do not keep. A limit on a row that was not measured is
-// not kept, unless its section was left out on purpose.
-func (t *Thresholds) missed(rows []Row, leftOut func(id string) bool) (missed []string) {
+// missed says which limits the rows do not keep, and which are not judged on a machine where
+// a read that misses the caches takes so much of a raw evaluation. A limit on a row that was
+// not measured is not kept, unless its section was left out on purpose.
+func (t *Thresholds) missed(rows []Row, read float64, leftOut func(id string) bool) (missed, unjudged []string) {
 	for _, l := range t.Limits {
 		row := find(rows, l.Row)
-		switch {
-		case row == nil && leftOut(l.Row):
-		case row == nil:
-			missed = append(missed, l.Row+": it was not measured")
-		case !row.comparable():
-			missed = append(missed, fmt.Sprintf("%s: it is in %s, which no threshold is for: they differ from machine to machine", l.Row, row.Unit))
-		case math.IsNaN(row.Value):
-			missed = append(missed, l.Row+": it is no number")
-		case l.Max != nil && row.Value > *l.Max*(1+l.Margin):
-			missed = append(missed, fmt.Sprintf("%s: %s, at most %v with a margin of %v: %s", l.Row, number(row.Value), *l.Max, l.Margin, l.Why))
-		case l.Min != nil && row.Value < *l.Min*(1-l.Margin):
-			missed = append(missed, fmt.Sprintf("%s: %s, at least %v with a margin of %v: %s", l.Row, number(row.Value), *l.Min, l.Margin, l.Why))
+		if row == nil && leftOut(l.Row) {
+			continue
+		}
+		switch why := l.missedBy(row); {
+		case why == "":
+		case t.unjudged(&l, row, read):
+			unjudged = append(unjudged, fmt.Sprintf("%s; a read that misses the caches takes %s of a raw evaluation here, and memory is judged up to %v", why, number(read), t.Calm))
+		default:
+			missed = append(missed, why)
 		}
 	}
-	return missed
+	return missed, unjudged
+}
+
+// unjudged reports whether a limit says nothing here.
+func (t *Thresholds) unjudged(l *Limit, row *Row, read float64) bool {
+	return row != nil && l.Memory && !math.IsNaN(row.Value) && read > t.Calm
+}
+
+// noisy gives the rows that miss a limit perhaps by noise alone: those that might keep it
+// when they are measured again.
+func (t *Thresholds) noisy(rows []Row, read float64) (ids []string) {
+	for _, l := range t.Limits {
+		row := find(rows, l.Row)
+		if row != nil && l.Margin > 0 && l.missedBy(row) != "" && !t.unjudged(&l, row, read) {
+			ids = append(ids, l.Row)
+		}
+	}
+	return ids
+}
+
+// better takes from a later measurement the rows that keep a limit with a margin that the
+// earlier ones missed, and the rows that miss one without a margin.
+func (t *Thresholds) better(earlier, later []Row) []Row {
+	if earlier == nil {
+		return later
+	}
+	rows := slices.Clone(earlier)
+	for _, l := range t.Limits {
+		was, is := find(rows, l.Row), find(later, l.Row)
+		if was == nil || is == nil {
+			continue
+		}
+		mended, broken := l.missedBy(was) != "" && l.missedBy(is) == "", l.missedBy(is) != ""
+		if l.Margin > 0 && mended || l.Margin == 0 && broken {
+			*was = *is
+		}
+	}
+	return rows
+}
+
+// missedBy says how a row does not keep the limit, or "".
+func (l *Limit) missedBy(row *Row) string {
+	switch {
+	case row == nil:
+		return l.Row + ": it was not measured"
+	case !row.comparable():
+		return fmt.Sprintf("%s: it is in %s, which no threshold is for: they differ from machine to machine", l.Row, row.Unit)
+	case math.IsNaN(row.Value):
+		return l.Row + ": it is no number"
+	case l.Max != nil && row.Value > *l.Max*(1+l.Margin):
+		return fmt.Sprintf("%s: %s, at most %v with a margin of %v: %s", l.Row, number(row.Value), *l.Max, l.Margin, l.Why)
+	case l.Min != nil && row.Value < *l.Min*(1-l.Margin):
+		return fmt.Sprintf("%s: %s, at least %v with a margin of %v: %s", l.Row, number(row.Value), *l.Min, l.Margin, l.Why)
+	}
+	return ""
 }
 
 func find(rows []Row, id string) *Row {
