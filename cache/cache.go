@@ -15,17 +15,19 @@ import (
 // use.
 //
 // A table of our own is in front, and ristretto behind it. The table answers what is hot
-// for a fraction of a look-up in ristretto, and keeps from it what is asked once: an entry
-// goes there when it loses its place in the table and was found at least once.
+// for a fraction of a look-up in ristretto. What is asked once gets into neither, where it
+// would push something out of the table: an entry takes another's place when its key is
+// seen again, and goes to ristretto when it loses its own and was found at least once.
 //
 // Three habits of ristretto are made harmless here. It finds values by a 64-bit hash and
 // never compares keys: Find does. It hashes without a secret: the hash here is seeded per
 // cache. Its Set may be dropped, delayed, or lost to an older Set of the same key: nothing
 // here relies on one having happened.
 type Cache[V any] struct {
-	seed  maphash.Seed
-	front *table[V]
-	store *ristretto.Cache[uint64, *Entry[V]]
+	seed   maphash.Seed
+	front  *table[V]
+	sights *sights
+	store  *ristretto.Cache[uint64, *Entry[V]]
 	// given: ristretto was given an entry. Until then it is not asked, for its counting of
 	// what it does not have costs more than the table's whole look-up. It orders nothing.
 	given atomic.Bool
@@ -44,7 +46,7 @@ func New[V any](entries int) (*Cache[V], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cache[V]{seed: maphash.MakeSeed(), front: newTable[V](entries), store: store}, nil
+	return &Cache[V]{seed: maphash.MakeSeed(), front: newTable[V](entries), sights: newSights(entries), store: store}, nil
 }
 
 func (c *Cache[V]) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
@@ -70,7 +72,7 @@ func (c *Cache[V]) Find(key []byte) (*Entry[V], authz.Lookup) {
 	return e, authz.Hit
 }
 
-// Put offers an entry made by NewEntry, which may not change afterwards. What loses its
+// Put takes an entry made by NewEntry, which may not change afterwards. What loses its
 // place in the table to it is handed to ristretto, if it was ever found.
 func (c *Cache[V]) Put(e *Entry[V]) {
 	old := c.front.put(e)

@@ -23,10 +23,15 @@ func newCache(t testing.TB, entries int) *Cache[int] {
 	return c
 }
 
-func put(c *Cache[int], key string, value int) {
+// put is what the engine does after a miss. It reports whether the value was kept.
+func put(c *Cache[int], key string, value int) bool {
 	e := c.NewEntry([]byte(key))
+	if e == nil {
+		return false
+	}
 	e.Value = value
 	c.Put(e)
+	return true
 }
 
 // Neither ristretto nor the table may take a hash for a key: somebody else's decision
@@ -62,8 +67,71 @@ func TestTheLatestPutIsFoundInTheTable(t *testing.T) {
 	}
 }
 
+// What would push something out is kept when it is asked for again, and no sooner. What
+// pushes nothing out is kept at once, and so is a newer value of what is there.
+func TestAFullTableTakesWhatIsAskedTwice(t *testing.T) {
+	c := newCache(t, 7) // one bucket
+	for i := range 7 {
+		if !put(c, fmt.Sprint("first", i), i) {
+			t.Fatalf("value %d was refused while there was a place", i)
+		}
+	}
+	if put(c, "new", 1) {
+		t.Error("a key that was asked for once pushed another out")
+	}
+	if !put(c, "first3", 33) {
+		t.Error("a newer value was refused")
+	}
+	if e, looked := c.Find([]byte("first3")); looked != authz.Hit || e.Value != 33 {
+		t.Error("the older value is found", looked)
+	}
+	if !put(c, "new", 2) {
+		t.Error("a key was refused that is asked for again")
+	}
+	if e, looked := c.Find([]byte("new")); looked != authz.Hit || e.Value != 2 {
+		t.Error("it is not found", looked)
+	}
+}
+
+func TestWhatWasAskedForLatelyIsRemembered(t *testing.T) {
+	const entries = 1000
+	s := newSights(entries)
+	random := rand.New(rand.NewPCG(3, 3))
+	wrong, lost := 0, 0
+	hashes := make([]uint64, entries/4)
+	for i := range hashes {
+		hashes[i] = random.Uint64()
+		if s.again(hashes[i]) {
+			wrong++
+		}
+	}
+	for _, h := range hashes {
+		if !s.again(h) {
+			lost++
+		}
+	}
+	// A quarter of the places was in use, so that an eighth of the keys met another's.
+	if wrong > 0 || lost > len(hashes)/4 {
+		t.Errorf("of %d keys %d were taken for seen, %d forgotten", len(hashes), wrong, lost)
+	}
+	for range 50 * entries {
+		s.again(random.Uint64())
+	}
+	if s.again(hashes[0]) {
+		t.Error("a key is remembered for good")
+	}
+}
+
+func TestSightsAreBounded(t *testing.T) {
+	for entries, want := range map[int]int{1: 2, 1000: 1024, 100_000_000: maxSights} {
+		if n := len(newSights(entries).marks); n != want {
+			t.Errorf("%d entries: %d marks, want %d", entries, n, want)
+		}
+	}
+}
+
 // Entries that were found are kept, those that were asked for once are not: neither by the
-// table, where they are the first to go, nor by ristretto, which never sees them.
+// table nor by ristretto, which never sees them.
 func TestWhatIsAskedOnceDoesNotPushOutWhatIsHot(t *testing.T) {
 	c := newCache(t, 4000)
 	const hot = 300

@@ -29,9 +29,15 @@ const (
 )
 
 // NewEntry makes an entry for key, which it copies. The caller fills its Value, then puts
-// it.
+// it. It gives nil where key should not be kept yet: it would push something out, and was
+// not asked for lately. Agents ask much that nobody asks again, and keeping it costs more
+// than deciding it once more.
 func (c *Cache[V]) NewEntry(key []byte) *Entry[V] {
-	e := &Entry[V]{hash: c.hash(key)}
+	hash := c.hash(key)
+	if !c.front.free(hash) && !c.sights.again(hash) {
+		return nil
+	}
+	e := &Entry[V]{hash: hash}
 	e.key = append(e.room[:0], key...)
 	return e
 }

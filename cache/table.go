@@ -65,6 +65,20 @@ func (t *table[V]) find(hash uint64, key []byte) (*Entry[V], authz.Lookup) {
 	return nil, looked
 }
 
+// free reports whether an entry with this hash would push nothing out: there is a place, or
+// one with its hash is there already. It takes no lock, for it is only a guess.
+func (t *table[V]) free(hash uint64) bool {
+	b := &t.buckets[t.number(hash)]
+	tags := b.tags.Load()
+	for i := range t.places {
+		old := b.places[i].Load()
+		if old == nil || tags>>(8*i)&0xff == tagOf(hash) && old.hash == hash {
+			return true
+		}
+	}
+	return false
+}
+
 // put gives e the place of an entry with its key, else an empty one, else that of an
 // entry which it returns.
 func (t *table[V]) put(e *Entry[V]) (displaced *Entry[V]) {

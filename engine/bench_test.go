@@ -21,6 +21,45 @@ func payments(agents int) []Item {
 	return items
 }
 
+// BenchmarkNew decides requests that nobody asked for lately, with a cache and without: what
+// they differ by is what a cache costs that does not help.
+func BenchmarkNew(b *testing.B) {
+	const sessions = 1 << 17 // in a circle, and far more than a cache of so few entries remembers
+	for _, mode := range []struct {
+		name  string
+		cache CacheMode
+	}{{"off", CacheOff}, {"on", CacheOn}} {
+		b.Run("cache="+mode.name, func(b *testing.B) {
+			began := time.Now()
+			e := newEngine(b, Config{Cache: mode.cache, CacheEntries: 4000, Now: func() authz.Instant {
+				return start + authz.Instant(time.Since(began))
+			}})
+			_, set := loadUnder(b, manifest, ruleSets[0])
+			store := posture.NewStore()
+			e.Use(set, store)
+			items := payments(1000)
+			for i := range items {
+				store.Apply(start, change(agentKey(items[i].Principal.Agent), register(start, "default")))
+			}
+			names := make([]string, sessions)
+			for i := range names {
+				names[i] = fmt.Sprint("session-", i)
+			}
+			caller := &authz.Caller{Tenants: []string{authz.DefaultTenant}}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				it := &items[i%len(items)]
+				it.Principal.Session = names[i%sessions]
+				if a := e.Decide(caller, it.Request, it.Principal); a.Effect != authz.Allow || a.Cache == authz.Hit {
+					b.Fatal(a.Code, a.Cache)
+				}
+				i++
+			}
+		})
+	}
+}
+
 // BenchmarkDecide decides parsed requests. "cached" is to be seen beside "fresh", and that
 // beside "needing", of a profile that needs a source.
 func BenchmarkDecide(b *testing.B) {

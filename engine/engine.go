@@ -195,8 +195,10 @@ func (e *Engine) check(q *inquiry, entry *cache.Entry[kept], now authz.Instant, 
 // for there in vain.
 func (e *Engine) conclude(q *inquiry, looked authz.Lookup) *authz.Decision {
 	decision := q.judge()
-	if looked != authz.Bypass && looked != authz.Hit && q.cacheable {
-		entry := e.cache.NewEntry(q.key)
+	if looked == authz.Bypass || looked == authz.Hit || !q.cacheable {
+		return decision
+	}
+	if entry := e.cache.NewEntry(q.key); entry != nil {
 		k := &entry.Value
 		k.decision, k.validUntil, k.basis = decision, decision.ValidUntil, q.basis
 		if q.profile != nil {
