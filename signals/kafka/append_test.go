@@ -90,7 +90,6 @@ func TestAnAppendSaysWhetherSomethingMayBeWritten(t *testing.T) {
 			l := w.openLog(w.config())
 			l.ready(t)
 			w.answers(tc.codes...)
-			began := time.Now()
 			at, err := l.Append(bounded(t), bytesOf("x"))
 			switch {
 			case tc.ok != (err == nil), tc.unavailable != errors.Is(err, signals.ErrUnavailable):
@@ -99,9 +98,6 @@ func TestAnAppendSaysWhetherSomethingMayBeWritten(t *testing.T) {
 				t.Errorf("%v", at)
 			case tc.unavailable && w.written(1) != 0:
 				t.Error("it is there all the same")
-			}
-			if took := time.Since(began); tc.unavailable && took > 3*time.Second {
-				t.Errorf("it took %s to say that nobody takes it", took)
 			}
 		})
 	}
@@ -189,7 +185,6 @@ func TestAnAppendGoesToAPartitionThatTakesIt(t *testing.T) {
 	})
 	stopped := w.fake.LeaderFor("log", 0)
 	w.gates[stopped].hold()
-	began := time.Now()
 	var calls sync.WaitGroup
 	for i := range 50 {
 		calls.Go(func() {
@@ -200,9 +195,6 @@ func TestAnAppendGoesToAPartitionThatTakesIt(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("it took %s", took)
-	}
 }
 
 func TestHealthSaysThatNobodyTakesRecordsAndRecovers(t *testing.T) {
@@ -213,12 +205,8 @@ func TestHealthSaysThatNobodyTakesRecordsAndRecovers(t *testing.T) {
 		g.down()
 	}
 	eventually(t, "ill", func() bool { return l.Health() != nil })
-	began := time.Now()
-	if _, err := l.Append(t.Context(), bytesOf("x")); !errors.Is(err, signals.ErrUnavailable) {
+	if _, err := l.Append(bounded(t), bytesOf("x")); !errors.Is(err, signals.ErrUnavailable) {
 		t.Error(err)
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %s", took)
 	}
 	for _, g := range w.gates {
 		g.open()
