@@ -97,10 +97,13 @@ func TestTheDelayIsThatOfTheLastReplicaToKnow(t *testing.T) {
 }
 
 func TestReplicasThatNeverDenyOrDenyForAnotherReasonAreReported(t *testing.T) {
-	for name, late := range map[string]int{"never": 1 << 30, "at once": 0} {
+	for name, c := range map[string]struct {
+		late    int
+		timeout string // only for who never denies is it waited for
+	}{"never": {1 << 30, "2s"}, "at once": {0, "30s"}} {
 		l := &lateReplicas{revoked: map[string]bool{}, left: []map[string]int{{}, {}}}
-		code, out := command(t, "replicas", "--decision-url", l.serve(t, 0, 0), "--control-url", l.serve(t, 0, 0), "--replica", l.serve(t, 1, late),
-			"--rounds", "5", "--timeout", "200ms", "--think", "0s")
+		code, out := command(t, "replicas", "--decision-url", l.serve(t, 0, 0), "--control-url", l.serve(t, 0, 0), "--replica", l.serve(t, 1, c.late),
+			"--rounds", "5", "--timeout", c.timeout, "--think", "0s")
 		switch name {
 		case "never":
 			if code != exitMissed || !strings.Contains(out, "still allows") {
