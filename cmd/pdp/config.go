@@ -140,8 +140,17 @@ func (c *config) where(path string) string {
 const maxConfig = 1 << 20
 
 // loadConfig reads file ("" for none), then the environment, then flags (by path of
-// the setting), and checks the whole.
+// the setting), and checks the whole as an engine needs it.
 func loadConfig(file string, env environment, flags map[string]string) (*config, error) {
+	return readConfig(file, env, flags, (*config).checkServing)
+}
+
+// loadSettings is loadConfig for a command that decides nothing, and so needs no rules.
+func loadSettings(file string, env environment, flags map[string]string) (*config, error) {
+	return readConfig(file, env, flags, (*config).check)
+}
+
+func readConfig(file string, env environment, flags map[string]string, check func(*config) problems) (*config, error) {
 	c := defaultConfig(env)
 	var all problems
 	if file != "" {
@@ -153,7 +162,7 @@ func loadConfig(file string, env environment, flags map[string]string) (*config,
 	}
 	all = append(all, c.readEnvironment(env)...)
 	all = append(all, c.readFlags(flags)...)
-	all = append(all, c.check()...)
+	all = append(all, check(c)...)
 	if len(all) > 0 {
 		all.sort(file)
 		return nil, all

@@ -56,14 +56,21 @@ func loopback(listen string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
+// checkServing finds what is wrong with settings in the light of one another, and what an
+// engine lacks.
+func (c *config) checkServing() problems {
+	all := c.check()
+	if c.Rules.Dir == "" {
+		all.add("rules.dir", "want the folder of the rules: set rules.dir, VIGIL_RULES_DIR or --rules-dir")
+	}
+	return all
+}
+
 // check finds what is wrong with settings in the light of one another.
 func (c *config) check() problems {
 	var all problems
 	if c.DataDir == "" {
 		all.add("data_dir", "want a folder for the journal and snapshots: set data_dir, VIGIL_DATA_DIR or --data-dir")
-	}
-	if c.Rules.Dir == "" {
-		all.add("rules.dir", "want the folder of the rules: set rules.dir, VIGIL_RULES_DIR or --rules-dir")
 	}
 	c.checkPort(&all, "decision", &c.Decision)
 	c.checkPort(&all, "control", &c.Control)

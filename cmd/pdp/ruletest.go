@@ -28,7 +28,7 @@ func newRuleTestRunner(env environment, filter, config string) (*ruleTestRunner,
 	}
 	r := &ruleTestRunner{filter: re, mapping: identity.DefaultMapping()}
 	if config != "" {
-		cfg, err := loadConfig(config, env, nil)
+		cfg, err := loadSettings(config, env, nil)
 		if err != nil {
 			return nil, &failure{code: exitInput, err: err}
 		}

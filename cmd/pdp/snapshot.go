@@ -79,7 +79,7 @@ type dataFolder struct {
 func (d *dataFolder) path(a *app) (string, error) {
 	dir := d.DataDir
 	if dir == "" && d.Config != "" {
-		cfg, err := loadConfig(d.Config, a.env, nil)
+		cfg, err := loadSettings(d.Config, a.env, nil)
 		if err != nil {
 			return "", &failure{code: exitInput, err: err}
 		}

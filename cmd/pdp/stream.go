@@ -70,7 +70,7 @@ func (f *streamFlags) open(ctx context.Context, a *app) (*managed, error) {
 
 // configured reads what the configuration says of the issuer, and its secrets.
 func (f *streamFlags) configured(a *app) (*managed, error) {
-	cfg, err := loadConfig(f.Config, a.env, nil)
+	cfg, err := loadSettings(f.Config, a.env, nil)
 	if err != nil {
 		return nil, f.unread(err)
 	}
@@ -83,6 +83,8 @@ func (f *streamFlags) configured(a *app) (*managed, error) {
 		}
 	}
 	switch {
+	case f.Config == "":
+		return nil, &failure{code: exitInput, err: errors.New("no configuration was named, and it says which issuers there are"), hint: "Name it with --config."}
 	case len(names) == 0:
 		return nil, &failure{code: exitInput, err: errors.New("the configuration has no issuers"), hint: "Name a configuration that has them, with --config."}
 	case m.issuer == nil:

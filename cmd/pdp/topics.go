@@ -35,11 +35,14 @@ func (f *topicsFlags) open(ctx context.Context, a *app) (context.Context, contex
 	if f.AllowWeakLog {
 		flags["log.kafka.allow_weak"] = "all"
 	}
-	cfg, err := loadConfig(f.Config, a.env, flags)
+	cfg, err := loadSettings(f.Config, a.env, flags)
 	if err != nil {
 		return fail(f.unread(err))
 	}
 	if cfg.Log.Kind != "kafka" {
+		if f.Config == "" {
+			return fail(&failure{code: exitInput, err: errors.New("no configuration was named, and it says which topics there are"), hint: "Name it with --config."})
+		}
 		return fail(&failure{code: exitInput, err: fmt.Errorf("the signal log is no topic: log.kind is %s", cfg.Log.Kind),
 			hint: "Name a configuration with log.kind: kafka, with --config."})
 	}
