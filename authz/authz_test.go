@@ -19,8 +19,8 @@ func TestReferencesReadBackAsWritten(t *testing.T) {
 	}
 	for s, want := range map[string]string{
 		"agent":                         `entity "agent": want kind:id, such as agent:agent`,
-		"agnt:a":                        `entity "agnt:a": unknown kind "agnt"`,
-		"none:a":                        `entity "none:a": unknown kind "none"`,
+		"agnt:a":                        `entity "agnt:a": unknown kind "agnt"; there are agent, instance, user, session, token, grant, code, model, tool, tenant, everything, source`,
+		"none:a":                        `entity "none:a": unknown kind "none"; there are agent, instance, user, session, token, grant, code, model, tool, tenant, everything, source`,
 		"agent:":                        `entity "agent:": the id is empty`,
 		"everything:x":                  `entity "everything:x": "everything" takes no id`,
 		"source:siem":                   `entity "source:siem": a source is client:NAME, issuer:NAME or topic:NAME`,

@@ -98,7 +98,7 @@ func ParseRef(s string) (Ref, error) {
 	}
 	kind, ok := ParseKind(name)
 	if !ok {
-		return Ref{}, fmt.Errorf("entity %q: unknown kind %q", s, name)
+		return Ref{}, fmt.Errorf("entity %q: unknown kind %q; there are %s", s, name, strings.Join(kindNames[KindAgent:], ", "))
 	}
 	if kind == KindEverything {
 		return Ref{}, fmt.Errorf("entity %q: %q takes no id", s, name)

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 )
 
@@ -78,7 +79,7 @@ func readFlat(fsys, outer fs.FS) *folder {
 	f := &folder{data: make(map[string][]byte)}
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
-		f.fail("", "the bundle cannot be read: %v", pathless(err))
+		f.fail("", "%s", unreadableFolder(err))
 		return f
 	}
 	total := 0
@@ -120,7 +121,7 @@ func tooMuch(format string, most int) *folder {
 func (f *folder) checkOuter(outer fs.FS) {
 	entries, err := fs.ReadDir(outer, ".")
 	if err != nil {
-		f.fail("", "the bundle cannot be read: %v", pathless(err))
+		f.fail("", "%s", unreadableFolder(err))
 		return
 	}
 	for _, entry := range entries {
@@ -156,6 +157,17 @@ func readRegular(fsys fs.FS, name string) ([]byte, error) {
 		return nil, fmt.Errorf("has more than %d bytes", MaxFileSize)
 	}
 	return data, nil
+}
+
+// unreadableFolder says why a folder is no bundle.
+func unreadableFolder(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "the bundle cannot be read: there is no such folder"
+	case errors.Is(err, syscall.ENOTDIR):
+		return "the bundle cannot be read: this is a file, and a bundle is the folder that holds " + manifestName
+	}
+	return fmt.Sprintf("the bundle cannot be read: %v", pathless(err))
 }
 
 // pathless takes the path off err: messages name the file already.

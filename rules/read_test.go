@@ -150,7 +150,7 @@ func TestDotNamesAreNoPartOfABundle(t *testing.T) {
 
 func TestADirectoryThatIsNotThere(t *testing.T) {
 	_, errs := Parse(os.DirFS(filepath.Join(t.TempDir(), "nowhere")))
-	if got, want := errs.Error(), "the bundle cannot be read: no such file or directory"; got != want {
+	if got, want := errs.Error(), "the bundle cannot be read: there is no such folder"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
