@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -29,6 +30,23 @@ func (p Positions) Clone() Positions {
 	c := make(Positions, len(p))
 	maps.Copy(c, p)
 	return c
+}
+
+// String gives "0 at 23, 1 at 7", of the first eight partitions, for people.
+func (p Positions) String() string {
+	const most = 8
+	var b strings.Builder
+	for i, partition := range slices.Sorted(maps.Keys(p)) {
+		if i == most {
+			fmt.Fprintf(&b, " and %d more", len(p)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%d at %d", partition, p[partition])
+	}
+	return b.String()
 }
 
 // MaxAsOf is the longest as-of token, in bytes.

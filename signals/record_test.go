@@ -205,3 +205,20 @@ func TestCovers(t *testing.T) {
 		}
 	}
 }
+
+func TestPositionsAreShownInOrderAndNotAllOfMany(t *testing.T) {
+	many := Positions{}
+	for i := range int32(400) {
+		many[i] = 7
+	}
+	for want, p := range map[string]Positions{
+		"":                nil,
+		"0 at 23":         {0: 23},
+		"1 at 5, 12 at 0": {12: 0, 1: 5},
+		"0 at 7, 1 at 7, 2 at 7, 3 at 7, 4 at 7, 5 at 7, 6 at 7, 7 at 7 and 392 more": many,
+	} {
+		if got := p.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -93,5 +93,5 @@ func read(r io.Reader, body func(io.Reader) error) (Meta, error) {
 
 // String says in a line what the snapshot is of.
 func (m Meta) String() string {
-	return fmt.Sprintf("log %x at %v, %s, about %d entities", m.Log[:4], m.Positions, m.Now, m.Entities)
+	return fmt.Sprintf("log %x, %s, of %s, about %d entities", m.Log[:4], m.Positions, m.Now, m.Entities)
 }
