@@ -27,7 +27,7 @@ func (n *node) announce(addressFile string) error {
 		fmt.Fprintf(out, "  token      %s\n", n.ports.tokenFiles[0])
 	}
 	fmt.Fprintf(out, "  data       %s\n", n.cfg.DataDir)
-	n.suggest(decision)
+	n.suggest(decision, control)
 	if addressFile == "" {
 		return nil
 	}
@@ -63,7 +63,7 @@ func total(byKind [authz.NumKinds]int) int {
 
 // suggest prints commands to try, with a request that stands beside the rules and an
 // agent that is known.
-func (n *node) suggest(decision string) {
+func (n *node) suggest(decision, control string) {
 	requests, err := filepath.Glob(filepath.Join(n.cfg.Rules.Dir, "..", "requests", "*.json"))
 	if err != nil || len(requests) == 0 || !strings.HasPrefix(decision, "http://") {
 		return
@@ -83,13 +83,16 @@ func (n *node) suggest(decision string) {
 	})
 	fmt.Fprintf(n.app.stdout, "Try, in another shell:\n  curl -s %s/access/v1/evaluation -H 'content-type: application/json' -d @%s\n",
 		strings.TrimPrefix(decision, "http://"), request)
-	program := shownProgram()
-	if agent != "" {
-		fmt.Fprintf(n.app.stdout, "  %s signal quarantine %s --reason 'beaconing'\n", program, agent)
+	program, at := shownProgram(), ""
+	if control != "http://"+defaultControl {
+		at = " --control-url " + control
 	}
-	fmt.Fprintf(n.app.stdout, "  %s explain %s\n", program, request)
 	if agent != "" {
-		fmt.Fprintf(n.app.stdout, "  %s signal release %s --reason 'false alarm'\n", program, agent)
+		fmt.Fprintf(n.app.stdout, "  %s signal quarantine %s --reason 'beaconing'%s\n", program, agent, at)
+	}
+	fmt.Fprintf(n.app.stdout, "  %s explain %s%s\n", program, request, at)
+	if agent != "" {
+		fmt.Fprintf(n.app.stdout, "  %s signal release %s --reason 'false alarm'%s\n", program, agent, at)
 	}
 }
 

@@ -24,6 +24,7 @@ type client struct {
 	http  *http.Client
 	base  string // http://host:port
 	shown string // the address as the user gave it
+	flag  string // with which it is given
 	token string
 	// found says where the token came from, for the hint when it is refused.
 	found string
@@ -35,11 +36,16 @@ type client struct {
 // maxAnswer bounds what a command reads from an engine, in bytes.
 const maxAnswer = 64 << 20
 
-func (a *app) decisionClient(c *connection) (*client, error) { return a.dial(c, c.DecisionURL) }
-func (a *app) controlClient(c *connection) (*client, error)  { return a.dial(c, c.ControlURL) }
+func (a *app) decisionClient(c *connection) (*client, error) {
+	return a.dial(c, "--decision-url", c.DecisionURL)
+}
 
-// dial prepares a client for address; it does not connect yet.
-func (a *app) dial(c *connection, address string) (*client, error) {
+func (a *app) controlClient(c *connection) (*client, error) {
+	return a.dial(c, "--control-url", c.ControlURL)
+}
+
+// dial prepares a client for address, which flag gives; it does not connect yet.
+func (a *app) dial(c *connection, flag, address string) (*client, error) {
 	timeout, err := parseDuration(c.Timeout)
 	if err != nil || timeout <= 0 {
 		return nil, badInput("--timeout: want a duration such as 10s, not %q", c.Timeout)
@@ -49,6 +55,7 @@ func (a *app) dial(c *connection, address string) (*client, error) {
 		// A redirect would carry the token to another place than the one that was named.
 		http:  &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		shown: address,
+		flag:  flag,
 	}
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		path = strings.TrimPrefix(path, "//")
@@ -59,7 +66,7 @@ func (a *app) dial(c *connection, address string) (*client, error) {
 	} else {
 		u, err := url.Parse(address)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-			return nil, badInput("%q: want http://host:port, https://host:port or unix:/path", address)
+			return nil, badInput("%s: want http://host:port, https://host:port or unix:/path, not %q", flag, address)
 		}
 		cl.base = strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/")
 	}
@@ -162,7 +169,7 @@ func (c *client) unreachable(err error, changes bool) error {
 	var op *net.OpError
 	switch {
 	case errors.As(err, &op) && op.Op == "dial":
-		f.hint = "Is the engine running there? Start it with \"pdp serve\", or name another address (--control-url, --decision-url)."
+		f.hint = "Is the engine running there? Start it with \"pdp serve\", or name another address with " + c.flag + "."
 	case changes:
 		f.unknown, f.hint = true, "The request may have arrived: its outcome is unknown."
 	}
@@ -216,8 +223,11 @@ func (c *client) problem(got *answer) error {
 	unknown := got.changes && got.status >= 500
 	if err := json.Unmarshal(got.body, &r.Problem); err != nil || r.Code == "" {
 		f := &failure{code: exitUnreachable, err: fmt.Errorf("%s answered %d: %s", c.shown, got.status, printable(firstLine(got.body)))}
-		if unknown {
+		switch {
+		case unknown:
 			f.unknown, f.hint = true, mayBeDone
+		case got.status == http.StatusNotFound:
+			f.hint = c.otherPortHint()
 		}
 		return f
 	}
@@ -227,6 +237,8 @@ func (c *client) problem(got *answer) error {
 		f.hint = c.credentialHint()
 	case r.Code == control.CodeForbiddenScope:
 		f.hint = "The token is that of a client without the scope for this."
+	case r.Code == control.CodeNotFound:
+		f.hint = c.otherPortHint()
 	case unknown && !slices.Contains(nothingDone, r.Code):
 		f.code, f.unknown, f.hint = exitUnreachable, true, mayBeDone
 	case got.status >= 500 || got.status == http.StatusTooManyRequests || got.status == http.StatusRequestTimeout:
@@ -262,6 +274,11 @@ func (c *client) credentialHint() string {
 	return "The token of " + c.found + " is not known there. Name another with --token-file."
 }
 
+// otherPortHint is for an address at which there is no such path.
+func (c *client) otherPortHint() string {
+	return "Is " + c.shown + " the other port of the engine, or another server? " + c.flag + " names the right one."
+}
+
 func firstLine(body []byte) string {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(body), []byte("\n"))
 	if len(line) > 200 {
@@ -270,10 +287,16 @@ func firstLine(body []byte) string {
 	return string(line)
 }
 
+// errNothing is for an input in which nothing is.
+var errNothing = errors.New("it is empty")
+
 // readInput reads a file, or standard input for "-".
 func (a *app) readInput(name string, limit int64) ([]byte, error) {
 	if name == "-" {
 		data, err := readAllBounded(a.stdin, limit)
+		if err == nil && len(data) == 0 {
+			err = errNothing
+		}
 		if err != nil {
 			return nil, badInput("standard input: %s", err)
 		}
@@ -282,6 +305,9 @@ func (a *app) readInput(name string, limit int64) ([]byte, error) {
 	data, err := readBounded(name, limit)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, badInput("%s: no such file", name)
+	}
+	if err == nil && len(data) == 0 {
+		err = errNothing
 	}
 	if err != nil {
 		return nil, badInput("%s: %s", name, plainOSError(err))

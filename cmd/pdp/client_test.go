@@ -34,7 +34,7 @@ func TestACommandSaysNothingWasDoneOnlyWhereThatIsKnown(t *testing.T) {
 			_, _ = w.Write([]byte(c.body))
 		}))
 		a := &app{stderr: &bytes.Buffer{}}
-		cl, err := a.dial(&connection{Timeout: "10s"}, server.URL)
+		cl, err := a.dial(&connection{Timeout: "10s"}, "--control-url", server.URL)
 		must(t, err)
 		got, err := cl.call(context.Background(), c.method, "/v1/signals", nil)
 		must(t, err)

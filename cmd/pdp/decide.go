@@ -36,7 +36,7 @@ func (c *decideCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if got.status != http.StatusOK {
-		return cl.decisionError(got)
+		return cl.decisionError(got, c.File)
 	}
 	var d control.DecisionBody
 	if err := json.Unmarshal(got.body, &d); err != nil {
@@ -55,11 +55,18 @@ func (c *decideCmd) Run(ctx context.Context, a *app) error {
 
 // decisionError turns an answer of the decision port that is no decision into an error.
 // The port speaks plain text (AuthZEN: "an error message string").
-func (c *client) decisionError(got *answer) error {
+func (c *client) decisionError(got *answer, file string) error {
 	f := &failure{code: exitInput, err: fmt.Errorf("%s answered %d: %s", c.shown, got.status, printable(firstLine(got.body)))}
 	switch {
 	case got.status == http.StatusUnauthorized:
 		f.hint = c.credentialHint()
+	case got.status == http.StatusNotFound:
+		f.hint = c.otherPortHint()
+	case got.status == http.StatusBadRequest:
+		if file == "-" {
+			file = "standard input"
+		}
+		f.hint = "It is " + file + " that is wrong there: want a request of AuthZEN, as in docs/api.md."
 	case got.status >= 500 || got.status == http.StatusTooManyRequests:
 		f.code, f.hint = exitUnreachable, "No decision was made; try again."
 	}

@@ -19,8 +19,11 @@ type explainCmd struct {
 }
 
 func (c *explainCmd) Run(ctx context.Context, a *app) error {
-	if (c.File == "") == (c.ID == "") {
+	switch {
+	case c.File == "" && c.ID == "":
 		return badInput("want a file with a request, or --id of a recent decision")
+	case c.File != "" && c.ID != "":
+		return badInput("want a file with a request or --id of a recent decision, and not both")
 	}
 	cl, err := a.controlClient(&c.connection)
 	if err != nil {

@@ -27,7 +27,7 @@ type journalAdoptCmd struct {
 }
 
 func (c *journalAdoptCmd) Run(a *app) error {
-	dir, lock, err := c.open(a)
+	dir, lock, err := c.openExisting(a)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ type resetClockCmd struct {
 }
 
 func (c *resetClockCmd) Run(a *app) error {
-	dir, lock, err := c.open(a)
+	dir, lock, err := c.openExisting(a)
 	if err != nil {
 		return err
 	}

@@ -75,13 +75,12 @@ func (c *rulesCheckCmd) Run(a *app) error {
 	return nil
 }
 
-// inDir makes the files of errors paths that an editor or a terminal can open.
+// inDir makes the files of errors paths that an editor or a terminal can open. What is wrong
+// with no file is wrong with the folder.
 func inDir(dir string, errs rules.Errors) rules.Errors {
 	all := make(rules.Errors, len(errs))
 	for i, e := range errs {
-		if e.Pos.File != "" {
-			e.Pos.File = filepath.Join(dir, e.Pos.File)
-		}
+		e.Pos.File = filepath.Join(dir, e.Pos.File)
 		all[i] = e
 	}
 	return all
@@ -107,7 +106,7 @@ func (c *rulesSchemaCmd) Run(a *app) error {
 		}
 	}
 	if c.File != "" {
-		return badInput("there is no schema %q%s", c.File, didYouMean(c.File, names))
+		return badInput("there is no schema %q: want one of %s", c.File, strings.Join(names, ", "))
 	}
 	if c.Out == "" {
 		fmt.Fprintln(a.stdout, strings.Join(names, "\n"))

@@ -103,7 +103,11 @@ func parseSince(text string) (string, error) {
 	if _, err := parseDuration(text); err == nil && text[0] != '-' {
 		text = "-" + text
 	}
-	return parseTime(text)
+	since, err := parseTime(text)
+	if err != nil {
+		return "", fmt.Errorf("want a time such as 2026-11-23T03:04:05Z, or how long ago, as 10m or 2h, not %q", text)
+	}
+	return since, nil
 }
 
 // parseTime reads RFC 3339, "now", or how long ago as "-2h".

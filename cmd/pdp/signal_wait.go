@@ -52,9 +52,9 @@ func (a *app) replicas(c *connection, w *waitFlags) (*replicaCalls, error) {
 		own := *c
 		own.ControlURL = address // the local token is found by it
 		own.TokenFile = cmp.Or(w.WaitTokenFile, c.TokenFile)
-		cl, err := a.dial(&own, address)
+		cl, err := a.dial(&own, "--wait-all", address)
 		if err != nil {
-			return nil, badInput("--wait-all: %s", err)
+			return nil, err
 		}
 		calls.clients = append(calls.clients, cl)
 	}

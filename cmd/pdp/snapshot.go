@@ -94,6 +94,18 @@ func (d *dataFolder) path(a *app) (string, error) {
 	return dir, nil
 }
 
+// openExisting is open for what only makes sense where an engine has been: a slip in the
+// name of the folder must not make a new one.
+func (d *dataFolder) openExisting(a *app) (dir string, lock io.Closer, err error) {
+	if dir, err = d.path(a); err != nil {
+		return "", nil, err
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return "", nil, badInput("data folder %s: %s", dir, plainOSError(err))
+	}
+	return d.open(a)
+}
+
 // open gives the folder, locked: no engine may run on it meanwhile.
 func (d *dataFolder) open(a *app) (dir string, lock io.Closer, err error) {
 	if dir, err = d.path(a); err != nil {
