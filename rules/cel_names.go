@@ -215,6 +215,7 @@ func (c *nameCheck) call(e ast.Expr) {
 		c.selection(e, operand)
 		return
 	}
+	c.words(e)
 	if name == operators.OptSelect && len(call.Args()) == 2 {
 		c.optSelect(e)
 		return

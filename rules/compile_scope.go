@@ -46,10 +46,11 @@ type scopeBuilder struct {
 	lists  map[string]*constantList
 	scopes map[string]*scope
 	byRoot map[string][]string // "resource" → the types with declarations, sorted
+	words  map[string]vocabulary
 }
 
 func newScopeBuilder(b *Bundle, table *slotTable, lists map[string]*constantList) *scopeBuilder {
-	sb := &scopeBuilder{bundle: b, table: table, lists: lists, scopes: map[string]*scope{}, byRoot: map[string][]string{}}
+	sb := &scopeBuilder{bundle: b, table: table, lists: lists, scopes: map[string]*scope{}, byRoot: map[string][]string{}, words: vocabularies(b)}
 	for name := range b.Attributes {
 		if root, of, ok := strings.Cut(name, "."); ok {
 			sb.byRoot[root] = append(sb.byRoot[root], of)

@@ -31,7 +31,8 @@ func drawEquality(t *rapid.T, kind int) string {
 	case 5:
 		return `has(agent.labels.role) && agent.labels["role"] in ` + texts
 	case 6:
-		return text + " == agent.status"
+		status := rapid.SampledFrom([]string{`"active"`, `"quarantined"`, `"revoked"`}).Draw(t, "status")
+		return status + " == agent.status"
 	case 7:
 		return "subject.role == " + text
 	case 8:
@@ -41,7 +42,8 @@ func drawEquality(t *rapid.T, kind int) string {
 	case 10:
 		return "resource.count in " + numbers
 	case 11:
-		return "has(session) && session.class in [" + text + `, "low"]`
+		class := rapid.SampledFrom([]string{`"high-high"`, `""`}).Draw(t, "class")
+		return "has(session) && session.class in [" + class + `, "low"]`
 	case 12:
 		return `resource.id in ["t1", ` + text + "]"
 	case 13:
