@@ -159,6 +159,8 @@ type rulePlaces struct {
 // be found in the file.
 func (d *document) when(r *Rule, n *yaml.Node) {
 	switch {
+	case n.Style&yaml.TaggedStyle != 0:
+		return // reported already
 	case n.Kind != yaml.ScalarNode || n.Tag == "!!null":
 		d.wrongKind(n, `when as a CEL expression ("true" where the rule always applies)`)
 		return

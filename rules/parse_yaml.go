@@ -117,7 +117,23 @@ func (d *document) syntax(err error) {
 	}
 	source, _ := d.text.line(line)
 	column := len(source) - len(strings.TrimLeft(source, " \t")) + 1
-	d.errs.addAt(d.bundle, Pos{d.text.file, line, column}, "", "not valid YAML: %s", message)
+	d.errs.addAt(d.bundle, Pos{d.text.file, line, column}, "", "not valid YAML: %s%s", message, syntaxHints[message])
+}
+
+// syntaxHints says what was likely meant, by the message of the YAML library. Most are about
+// conditions, which are full of characters that mean something to YAML.
+var syntaxHints = map[string]string{
+	"mapping values are not allowed in this context":         `; a text with ": " in it stands in quotes, or in a block below "when: |"`,
+	"did not find expected key":                              `; keys of one mapping begin in one column, and nothing follows a text in quotes: a condition with quotes of its own stands in a block below "when: |"`,
+	"did not find expected '-' indicator":                    "; indent it as the rest of its list, or of the member that it belongs to",
+	"did not find expected alphabetic or numeric character":  `; "&" and "*" mean something to YAML: a condition with them stands in a block below "when: |"`,
+	"did not find expected ',' or '}'":                       `; is a "{" not closed, or closed by another bracket?`,
+	"did not find expected ',' or ']'":                       `; is a "[" not closed, or closed by another bracket?`,
+	"found a tab character that violates indentation":        "; indent with spaces",
+	"found character that cannot start any token":            "; a text that begins with this character stands in quotes",
+	"found unexpected end of stream":                         "; is a quote not closed?",
+	"could not find expected ':'":                            `; is this the rest of a text? Indent it deeper than its key, and begin it with "|"`,
+	"block sequence entries are not allowed in this context": "; a list begins on a line of its own",
 }
 
 // checkNodes refuses everywhere what no part of a bundle may use: aliases and merge keys,
@@ -134,7 +150,11 @@ func (d *document) checkNodes(n *yaml.Node, depth int) bool {
 	case n.Anchor != "":
 		d.fail(n, "an anchor (&%s); write the value out where it is used", n.Anchor)
 	case n.Style&yaml.TaggedStyle != 0:
-		d.fail(n, "a YAML tag (%s); leave it out", n.Tag)
+		if strings.HasPrefix(n.Tag, "!!") {
+			d.fail(n, "a YAML tag (%s); leave it out", n.Tag)
+		} else {
+			d.fail(n, "a YAML tag (%s); a text that begins with \"!\" stands in quotes", n.Tag)
+		}
 	case n.Tag == "!!merge":
 		d.fail(n, "a merge key (<<); write the members out")
 	}
