@@ -95,3 +95,38 @@ func TestConditionErrors(t *testing.T) {
 }
 
 var firstWhenLine = strings.Count(strings.TrimPrefix(catalogueBundle, "\n"), "\n") + 1
+
+// TestFormAndConditionsAreToldTogether: what is wrong with the form of one rule, and with a
+// test, hides nothing that is wrong with the condition of another. Where a declaration is
+// wrong, what reads it is not told of.
+func TestFormAndConditionsAreToldTogether(t *testing.T) {
+	rules := func(number string) string {
+		return `vigil: 1
+attributes: {resource.doc: {size: {type: ` + number + `, required: true}}}
+actions: {read: {}}
+rules:
+  - {id: misspelt, effect: deny, on: {actions: [raed]}, when: "resource.siz > 1"}
+  - {id: wrong, effect: deny, when: "resource.siz > 1"}
+  - {id: right, effect: deny, when: "resource.size > 1"}
+`
+	}
+	load := func(number string) string {
+		_, set, errs := Load(bundleOf(map[string]string{"a.yaml": rules(number), "a_test.yaml": "vigil: 1\ncases: []\n"}))
+		if set != nil || len(errs) == 0 {
+			t.Fatal("the bundle was taken")
+		}
+		var lines []string
+		for _, e := range errs {
+			lines = append(lines, fmt.Sprintf("%s:%d %s: %s", e.Pos.File, e.Pos.Line, e.Rule, e.Message))
+		}
+		return strings.Join(lines, "\n")
+	}
+	if got, want := load("int"), `a.yaml:5 misspelt: unknown action "raed", did you mean "read"?
+a.yaml:6 wrong: unknown "resource.siz", did you mean "size"?
+`; !strings.HasPrefix(got, want) || !strings.Contains(got, "a_test.yaml:") || strings.Contains(got, "right") {
+		t.Errorf("got\n%s", got)
+	}
+	if got := load("itn"); !strings.Contains(got, `a.yaml:2 : unknown type "itn"`) || strings.Contains(got, "siz") {
+		t.Errorf("got\n%s", got)
+	}
+}

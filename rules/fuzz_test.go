@@ -42,6 +42,9 @@ func FuzzParse(f *testing.F) {
 			"payments_test.yaml": {Data: tests},
 		}
 		b, errs := Parse(fsys)
+		if len(errs) > 0 {
+			errs = withConditions(b, errs)
+		}
 		if len(errs) > maxErrors+1 {
 			t.Fatalf("%d errors", len(errs))
 		}
