@@ -148,7 +148,7 @@ func New(cfg Config) (*Issuer, error) {
 	i.cfg = cfg
 	var problems [4]error
 	i.subjects, problems[0] = compileSubjects(cfg.Subjects)
-	i.table, problems[1] = compileTable(cfg.Table)
+	i.table, problems[1] = compileTable(cfg.Table, cfg.Subjects)
 	if err == nil && !cfg.Unsigned {
 		i.keys, problems[2] = newKeyCache(cfg.Keys, &i.cfg.Web, cfg.Now)
 	}

@@ -118,8 +118,16 @@ type saying struct {
 }
 
 // compileTable compiles the default rows, and an issuer's own in the place of those of the
-// same event.
-func compileTable(own []Rule) (map[string][]row, error) {
+// same event. Members that a row is about are those that a subject can have, or that there
+// are templates for.
+func compileTable(own []Rule, subjects Subjects) (map[string][]row, error) {
+	members := strings.Fields(anything)
+	for name := range subjects {
+		if !slices.Contains(members, name) {
+			members = append(members, name)
+		}
+	}
+	slices.Sort(members)
 	table := make(map[string][]row)
 	var problems []error
 	add := func(into map[string][]row, r *Rule) {
@@ -131,7 +139,7 @@ func compileTable(own []Rule) (map[string][]row, error) {
 		if !known {
 			uri = r.Event // an event that this package has no specification of
 		}
-		compiled, err := r.compile()
+		compiled, err := r.compile(members)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("table: %s: %w", clip(r.Event), err))
 			return
@@ -151,7 +159,7 @@ func compileTable(own []Rule) (map[string][]row, error) {
 	return table, errors.Join(problems...)
 }
 
-func (r *Rule) compile() (c row, err error) {
+func (r *Rule) compile(members []string) (c row, err error) {
 	for _, text := range strings.Fields(r.When) {
 		member, values, ok := strings.Cut(text, "=")
 		if !ok || member == "" || values == "" {
@@ -160,6 +168,11 @@ func (r *Rule) compile() (c row, err error) {
 		c.when = append(c.when, condition{member, strings.Split(values, "|")})
 	}
 	c.about = strings.Fields(r.About)
+	for _, member := range c.about {
+		if member != "principal" && !slices.Contains(members, member) {
+			return c, fmt.Errorf("about: no member %q; there are principal, %s", clip(member), strings.Join(members, ", "))
+		}
+	}
 	for _, text := range strings.Split(r.Say, ";") {
 		s, err := compileSaying(text)
 		if err != nil {

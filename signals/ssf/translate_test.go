@@ -226,10 +226,18 @@ func TestTheTableIsOverriddenByEvent(t *testing.T) {
 		{"session-revoked", "", "user", "revoke for 1h"}, {"session-revoked", "", "user", "quarantine for ever"},
 		{"session-revoked", "", "user", "narrow {scopes"}, {"session-revoked", "", "user", "release now"},
 		{"session-revoked", "", "user", "lift taint"}, {"session-revoked", "", "user", "register high-high"},
+		{"session-revoked", "", "session usr", "revoke"},
 	} {
 		if _, err := New(testConfig(func(cfg *Config) { cfg.Table = []Rule{bad} })); err == nil {
 			t.Errorf("%+v is a row", bad)
 		}
+	}
+	// A member that templates are configured for is one.
+	if _, err := New(testConfig(func(cfg *Config) {
+		cfg.Table = []Rule{{"session-revoked", "", "wallet", "revoke"}}
+		cfg.Subjects = Subjects{"wallet": {"token:{id}"}}
+	})); err != nil {
+		t.Error(err)
 	}
 }
 
