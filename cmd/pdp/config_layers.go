@@ -29,6 +29,7 @@ func (e environment) get(name string) string {
 // The variables of Vigil that are no settings: they are for the command line's client.
 var clientVariables = []string{
 	"VIGIL_CONFIG", "VIGIL_DECISION_URL", "VIGIL_CONTROL_URL", "VIGIL_TOKEN_FILE", "VIGIL_CA_FILE", "VIGIL_CERT_FILE", "VIGIL_KEY_FILE", "VIGIL_ACTOR",
+	"VIGIL_WAIT_TOKEN_FILE",
 }
 
 // readEnvironment lays the environment over the file. A variable that nearly has the
