@@ -158,7 +158,11 @@ func readConfig(file string, env environment, flags map[string]string, check fun
 		if err != nil {
 			return nil, problems{{file, plainOSError(err)}}
 		}
-		all = append(all, c.readYAML(file, data)...)
+		read, whole := c.readYAML(file, data)
+		if !whole {
+			return nil, read // whatever is missing may be there
+		}
+		all = read
 	}
 	all = append(all, c.readEnvironment(env)...)
 	all = append(all, c.readFlags(flags)...)

@@ -26,6 +26,15 @@ func (c *configCheckCmd) Run(a *app) error {
 	for _, w := range cfg.warnings() {
 		fmt.Fprintln(a.stderr, "warning:", w)
 	}
+	var all problems
+	for _, name := range []string{"decision", "control"} {
+		if _, err := cfg.portTLS(name); err != nil {
+			all.add(cfg.where(name+".tls.cert"), "%s", err)
+		}
+	}
+	if len(all) > 0 {
+		return &failure{code: exitInput, err: all}
+	}
 	if cfg.Log.Kind == "kafka" {
 		if _, err := cfg.kafka(nil, nil); err != nil {
 			return &failure{code: exitInput, err: err}

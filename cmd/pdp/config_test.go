@@ -138,7 +138,8 @@ func TestEverySettingHasOneMeaningInEveryLayer(t *testing.T) {
 		parts := strings.Split(s.path, ".")
 		yaml := strings.Join(parts, ": {") + ": " + text + strings.Repeat("}", len(parts)-1)
 		var all problems
-		all = append(all, c[0].readYAML("/etc/vigil.yaml", []byte("vigil: 1\n"+yaml+"\n"))...)
+		read, _ := c[0].readYAML("/etc/vigil.yaml", []byte("vigil: 1\n"+yaml+"\n"))
+		all = append(all, read...)
 		all = append(all, c[1].readEnvironment(environment{s.variable() + "=" + value})...)
 		all = append(all, c[2].readFlags(map[string]string{s.path: value})...)
 		if len(all) > 0 {
@@ -226,7 +227,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := defaultConfig(environment{"HOME=/nowhere"})
-		for _, p := range append(c.readYAML("vigil.yaml", data), c.check()...) {
+		read, _ := c.readYAML("vigil.yaml", data)
+		for _, p := range append(read, c.check()...) {
 			if p.Where == "" || p.Message == "" {
 				t.Errorf("a problem without a place or a message: %+v", p)
 			}

@@ -20,12 +20,13 @@ type yamlReader struct {
 	problems problems
 }
 
-// readYAML reads the configuration file's data into c.
-func (c *config) readYAML(file string, data []byte) problems {
+// readYAML reads the configuration file's data into c. whole is false where it is no YAML
+// of settings at all.
+func (c *config) readYAML(file string, data []byte) (all problems, whole bool) {
 	r := &yamlReader{file: file, config: c}
 	root := r.document(data)
 	if root == nil {
-		return r.problems
+		return r.problems, false
 	}
 	if version := member(root, "vigil"); version == nil {
 		r.bad(root, "the file must begin with \"vigil: 1\", the version of its format")
@@ -33,7 +34,7 @@ func (c *config) readYAML(file string, data []byte) problems {
 		r.bad(version, "this is version %q of the format; this program reads version 1", version.Value)
 	}
 	r.section(root, "")
-	return r.problems
+	return r.problems, true
 }
 
 // document gives the one mapping that the file must hold, or nil.
@@ -67,10 +68,10 @@ var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
 func (r *yamlReader) syntax(err error) {
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		r.problems.add(r.file+":"+m[1], "%s", strings.TrimPrefix(err.Error(), m[0]))
+		r.problems.add(r.file+":"+m[1], "not valid YAML: %s", strings.TrimPrefix(err.Error(), m[0]))
 		return
 	}
-	r.problems.add(r.file, "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+	r.problems.add(r.file, "not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
 func (r *yamlReader) place(n *yaml.Node) string {

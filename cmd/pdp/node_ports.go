@@ -70,12 +70,9 @@ func (n *node) openPorts() (err error) {
 }
 
 func (n *node) listen(name string, p *portConfig) (net.Listener, *tls.Config, error) {
-	var secure *tls.Config
-	if p.TLS.Cert != "" {
-		var err error
-		if secure, err = decision.TLSConfig(p.TLS.Cert, p.TLS.Key, p.TLS.ClientCA); err != nil {
-			return nil, nil, &failure{code: exitInput, err: fmt.Errorf("%s: %w", n.cfg.where(name+".tls.cert"), err)}
-		}
+	secure, err := n.cfg.portTLS(name)
+	if err != nil {
+		return nil, nil, &failure{code: exitInput, err: fmt.Errorf("%s: %w", n.cfg.where(name+".tls.cert"), err)}
 	}
 	l, err := decision.Listen(p.Listen)
 	if err != nil {
@@ -83,6 +80,18 @@ func (n *node) listen(name string, p *portConfig) (net.Listener, *tls.Config, er
 			hint: fmt.Sprintf("Is another engine running? Choose another address with --%s-listen.", name)}
 	}
 	return l, secure, nil
+}
+
+// portTLS reads the certificates of a port; nil where it has none.
+func (c *config) portTLS(name string) (*tls.Config, error) {
+	p := &c.Decision
+	if name == "control" {
+		p = &c.Control
+	}
+	if p.TLS.Cert == "" {
+		return nil, nil
+	}
+	return decision.TLSConfig(p.TLS.Cert, p.TLS.Key, p.TLS.ClientCA)
 }
 
 // record gives the record in force of an entity. It is called after decisions only, and
