@@ -13,9 +13,9 @@ import (
 // The exit codes of every command. They are part of the interface.
 const (
 	exitOK          = 0 // done, or the decision is allow
-	exitDeny        = 1 // the decision is not allow, a test failed, topics are weaker than was allowed, or a stream is not enabled
+	exitDeny        = 1 // the decision is not allow, a test failed, topics are weaker than was allowed, a stream is not enabled, or an engine makes no decisions
 	exitInput       = 2 // something given is wrong: a flag, a file, a configuration
-	exitNoEffect    = 3 // a signal was accepted and changed nothing that it was meant to
+	exitNoEffect    = 3 // a signal was accepted and changed nothing that it was meant to, or nothing is known of an entity
 	exitUnreachable = 4 // no answer, so that the outcome may be unknown; not in force everywhere; or a server failed while it ran
 )
 
