@@ -81,7 +81,7 @@ type SignalResult struct {
 type SignalEntity struct {
 	Ref     string `json:"ref"`
 	Outcome string `json:"outcome"`
-	Known   bool   `json:"known"` // registered or signalled before
+	Known   bool   `json:"known"` // registered or signalled before; "everything" always is
 	Status  string `json:"status"`
 	Holds   []Hold `json:"holds"` // what holds it now
 	// Nearest are known names like an unknown one, best first. Only for clients that

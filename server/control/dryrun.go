@@ -129,7 +129,7 @@ func (s *Server) dryRun(c *call) error {
 		for j, e := range rehearsal.Results[i].Entities {
 			if would := &answer.Results[i].Entities[j].Would; e.Key.Kind == authz.KindSource {
 				knowSource(c.parts, e.Key, rehearsal.At, would, reads)
-			} else if !e.Known && e.Key.Kind != authz.KindEverything {
+			} else if !would.Known {
 				strangers = append(strangers, &answer.Results[i].Entities[j].Would)
 				keys = append(keys, e.Key)
 			}

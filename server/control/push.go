@@ -41,7 +41,7 @@ func (s *Server) pushSignals(c *call) error {
 			out.Entities[j] = signalEntity(e, now)
 			if e.Key.Kind == authz.KindSource {
 				knowSource(c.parts, e.Key, now, &out.Entities[j], c.client.May(credential.Read))
-			} else if !e.Known && e.Key.Kind != authz.KindEverything {
+			} else if !out.Entities[j].Known {
 				strangers = append(strangers, &out.Entities[j])
 				keys = append(keys, e.Key)
 			}
@@ -64,7 +64,8 @@ func (s *Server) push(c *call, body []byte) (signals.Receipt, error) {
 func signalEntity(r posture.Result, now authz.Instant) SignalEntity {
 	effective := r.Record.At(now)
 	return SignalEntity{
-		Ref: r.Key.Ref().String(), Outcome: r.Outcome.String(), Known: r.Known,
+		Ref: r.Key.Ref().String(), Outcome: r.Outcome.String(),
+		Known:  r.Known || r.Key.Kind == authz.KindEverything, // there is no slip in that name
 		Status: effective.Status.String(), Holds: holds(effective),
 	}
 }
