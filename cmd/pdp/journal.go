@@ -44,11 +44,15 @@ func (c *journalAdoptCmd) Run(a *app) error {
 	case !errors.Is(err, snapshot.ErrNone):
 		return badInput("%s", err)
 	}
+	folder := filepath.Join(dir, journalName)
+	if _, err := os.Stat(folder); err != nil && at == nil {
+		return &failure{code: exitInput, err: fmt.Errorf("data folder %s: it holds neither a journal nor a snapshot", dir),
+			hint: "Is it the right folder? With a log on Kafka there is nothing to adopt."}
+	}
 	question := fmt.Sprintf("This starts a new signal log in %s, with %s. Signals that were acknowledged and are not in there stay lost, revocations among them; send those again. Positions (as_of) of the old log will be refused.", dir, with)
 	if err := a.ask(c.Yes, question); err != nil {
 		return err
 	}
-	folder := filepath.Join(dir, journalName)
 	if at != nil {
 		// A snapshot alone is enough: the journal that it was taken from may be gone.
 		if err := os.MkdirAll(folder, 0o700); err != nil {

@@ -25,6 +25,7 @@ kafka start
 kafka status >/dev/null || exit 0 # it has said why there is none
 
 bin/pdp topics create --config examples/replicas/vigil.yaml
+rm -f "$data"/?.json
 n=0
 for name in a b c; do
   seed=()
@@ -38,15 +39,18 @@ for name in a b c; do
   pids+=($!)
   n=$((n + 1))
 done
-for i in 0 1 2; do
-  until curl -sf "127.0.0.1:70$((7 + i))0/readyz" >/dev/null; do
+# Its file of addresses says that it is this replica that answers, and no other program.
+i=0
+for name in a b c; do
+  until [[ -e $data/$name.json ]] && curl -sf "127.0.0.1:70$((7 + i))0/readyz" >/dev/null; do
     if ! kill -0 "${pids[$i]}" 2>/dev/null; then
-      echo "replica $i has ended:" >&2
-      cat "$data"/?.log >&2
+      echo "replica $name has ended:" >&2
+      cat "$data/$name.log" >&2
       exit 1
     fi
     sleep 0.1
   done
+  i=$((i + 1))
 done
 
 cat <<EOF
