@@ -12,6 +12,7 @@ import (
 
 	"vigil/authz"
 	"vigil/clock"
+	"vigil/signals"
 	"vigil/signals/journal"
 	"vigil/signals/snapshot"
 )
@@ -46,7 +47,7 @@ func (c *journalAdoptCmd) Run(a *app) error {
 	}
 	folder := filepath.Join(dir, journalName)
 	if _, err := os.Stat(folder); err != nil && at == nil {
-		return &failure{code: exitInput, err: fmt.Errorf("data folder %s: it holds neither a journal nor a snapshot", dir),
+		return &failure{code: exitInput, err: fmt.Errorf("data folder %s: it holds neither a journal nor a snapshot that can be read", dir),
 			hint: "Is it the right folder? With a log on Kafka there is nothing to adopt."}
 	}
 	question := fmt.Sprintf("This starts a new signal log in %s, with %s. Signals that were acknowledged and are not in there stay lost, revocations among them; send those again. Positions (as_of) of the old log will be refused.", dir, with)
@@ -68,7 +69,11 @@ func (c *journalAdoptCmd) Run(a *app) error {
 	if err != nil {
 		return badInput("%s", err)
 	}
-	fmt.Fprintf(a.stdout, "log %s, from record %d on; it was log %s\n", shortLog(done.New), done.From, shortLog(done.Old))
+	before := "no log was here, or nothing says which"
+	if done.Old != (signals.LogID{}) {
+		before = "it was log " + shortLog(done.Old)
+	}
+	fmt.Fprintf(a.stdout, "log %s, from record %d on; %s\n", shortLog(done.New), done.From, before)
 	if done.Damage != nil {
 		fmt.Fprintln(a.stdout, "damage:", done.Damage)
 	}

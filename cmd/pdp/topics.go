@@ -115,7 +115,8 @@ func noBrokers(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("in the time of --timeout: %w", err)
 	}
-	return &failure{code: exitUnreachable, err: fmt.Errorf("cannot ask Kafka: %w", err)}
+	return &failure{code: exitUnreachable, err: fmt.Errorf("cannot ask Kafka: %w", err),
+		hint: "Does it run there? log.kafka.brokers names it, log.kafka.tls and log.kafka.sasl say how to speak to it."}
 }
 
 func (a *app) checkTopics(ctx context.Context, topics kafka.Config, asJSON bool, created []kafka.Created) error {
