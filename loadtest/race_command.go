@@ -198,8 +198,8 @@ func (r *Report) race(result *raceResult) {
 	r.add("race.decisions", count, float64(f.Decisions))
 	r.add("race.signals", count, float64(f.Signals))
 	r.add("race.stale_allows", count, float64(f.StaleAllow))
-	for _, p := range []history.Property{history.C1, history.C2, history.C3, history.C5, history.C8} {
-		r.add("race.broken_"+p.String()[:2], count, float64(f.Broken[p]))
+	for _, p := range history.Properties {
+		r.add("race.broken_"+p.Name(), count, float64(f.Broken[p]))
 	}
 	r.add("race.undecided", count, float64(f.Undecided))
 	r.add("race.failed_decisions", count, float64(result.failed))
@@ -216,7 +216,7 @@ func (r *Report) race(result *raceResult) {
 	r.latency("race.sent_to_acknowledged", &result.acknowledged)
 	r.latency("race.sent_to_first_deny", &result.sentToDeny)
 	r.latency("race.acknowledged_to_first_deny", &result.acknowledgedToDeny)
-	for _, p := range []history.Property{history.C1, history.C2, history.C3, history.C5, history.C8} {
+	for _, p := range history.Properties {
 		if story, ok := f.Stories[p]; ok {
 			r.Stories = append(r.Stories, story.String())
 		}

@@ -8,6 +8,9 @@ import (
 // blame says which property a decision breaks that no instant explains: it looks for the
 // mistake that does explain it.
 func (w *frame) blame() (Property, *signal) {
+	if s, allowed := w.allowedInSilence(); allowed {
+		return C10, s
+	}
 	if w.torn() || w.untimely() {
 		return C8, nil
 	}
@@ -20,6 +23,8 @@ func (w *frame) blame() (Property, *signal) {
 	}
 	if s := w.ignored(); s != nil {
 		switch {
+		case s.Facet == Heartbeat || s.Facet == Waive:
+			return C10, s // which had ended the silence, and the answer does not know it
 		case !allow:
 			return C2, s
 		case w.hadBeenSeen(s):
@@ -101,8 +106,8 @@ func (w *frame) torn() bool {
 func (w *frame) untimely() bool {
 	explained := false
 	w.worlds(func(set uint64) {
-		for _, now := range w.times {
-			explained = explained || w.answers(w.d.Items, w.member(set), now, false)
+		for _, at := range w.moments {
+			explained = explained || w.answers(w.d.Items, w.member(set), at, false)
 		}
 	})
 	return explained
@@ -113,20 +118,10 @@ func (w *frame) untimely() bool {
 func (w *frame) mixed(it *Item) bool {
 	possible := make([][]Standing, len(it.Entities))
 	for i, ref := range it.Entities {
-		e := w.c.entities[ref]
 		w.worlds(func(set uint64) {
-			in := w.member(set)
-			var facts []*signal
-			if e != nil {
-				facts = append(facts, e.base...)
-				for _, s := range e.recent {
-					if s.Begun <= w.d.End && in(s) {
-						facts = append(facts, s)
-					}
-				}
-			}
-			for _, now := range w.times {
-				if s := standing(facts, now, false); !slices.Contains(possible[i], s) {
+			facts := w.facts(nil, ref, w.member(set))
+			for _, at := range w.moments {
+				if s := w.standing(ref, facts, at, false); !slices.Contains(possible[i], s) {
 					possible[i] = append(possible[i], s)
 				}
 			}
@@ -153,10 +148,13 @@ func (w *frame) mixed(it *Item) bool {
 // is newest, and gives the signal that should have spoken.
 func (w *frame) outOfOrder() (overtaken *signal) {
 	w.worlds(func(set uint64) {
-		if overtaken != nil || !w.answers(w.d.Items, w.member(set), w.d.Start, true) {
+		if overtaken != nil || !w.answers(w.d.Items, w.member(set), moment{now: w.d.Start}, true) {
 			return
 		}
 		for _, s := range w.must {
+			if s.Facet != Hold && s.Facet != Risk {
+				continue // no order of event times counts
+			}
 			late := slices.ContainsFunc(w.signals, func(other *signal) bool {
 				return other.Facet == s.Facet && other.Source == s.Source && other.arrival > s.arrival && newer(s, other, false)
 			})
@@ -190,8 +188,8 @@ func (w *frame) rightWithout(without ...*signal) bool {
 	right := false
 	w.worlds(func(set uint64) {
 		in := w.member(set)
-		for _, now := range w.times {
-			right = right || w.answers(w.d.Items, func(s *signal) bool { return in(s) && !slices.Contains(without, s) }, now, false)
+		for _, at := range w.moments {
+			right = right || w.answers(w.d.Items, func(s *signal) bool { return in(s) && !slices.Contains(without, s) }, at, false)
 		}
 	})
 	return right

@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 )
 
 // Time is an instant in nanoseconds. All of a history's are of one clock that never goes
@@ -31,11 +32,17 @@ const Never Time = math.MaxInt64
 type Facet uint8
 
 // The facets that a history knows. Each joins as docs/signals.md says: of holds and
-// risks the newest unexpired of each source speaks, revocations stand for good.
+// risks the newest unexpired of each source speaks, revocations stand for good. What is
+// about a source of signals ("source:client:siem"): it was heard when the log took the
+// latest heartbeat, exceptions stand until they end, and a lift ends one for good,
+// whichever of the two comes first.
 const (
 	Hold Facet = iota
 	Risk
 	Revoke
+	Heartbeat
+	Waive
+	Lift
 )
 
 // Signal is one signal, sent once or several times.
@@ -44,8 +51,12 @@ type Signal struct {
 	Source   string
 	Entities []string // "kind:id"
 	Facet    Facet
-	Held     bool // Hold: quarantine or release
-	Risk     int  // Risk: 0 to 100
+	Held     bool   // Hold: quarantine or release
+	Risk     int    // Risk: 0 to 100
+	Lifts    string // Lift: the ID of the exception
+	// Heard is when the log took a heartbeat; 0 where nothing is known but that this was
+	// after Begun and before it was in force.
+	Heard Time
 	// At is the event time, in any unit: it orders what one source says.
 	At int64
 	// Until is when it ends; 0 for never.
@@ -63,6 +74,9 @@ type Item struct {
 	Question string   // what Judge needs besides standings; decisions on the same question share it
 	Entities []string // every entity that the question touches
 	Outcome  string   // as Judge gives it
+	// Until is the end of the time in which nothing but a signal changes the answer, as the
+	// answer says; 0 where it says nothing.
+	Until Time
 	// Fresh is what an evaluation without cache said at the same instant; "" where none
 	// was made.
 	Fresh string
@@ -93,17 +107,18 @@ type Standing struct {
 	Held    bool
 	Revoked bool
 	Risk    int
+	Silent  bool // a source that is required (see Checker.Require), and no exception is in force
 }
 
 // Judge says what the answer to a question is where its entities stand like this, in the
 // order of Item.Entities. It is pure.
 type Judge func(question string, standings []Standing) string
 
-// AllowUnlessHeld is the Judge of questions that are allowed but for holds and
-// revocations.
+// AllowUnlessHeld is the Judge of questions that are allowed but for holds, revocations and
+// silent sources.
 func AllowUnlessHeld(_ string, standings []Standing) string {
 	for _, s := range standings {
-		if s.Held || s.Revoked {
+		if s.Held || s.Revoked || s.Silent {
 			return Deny
 		}
 	}
@@ -121,10 +136,21 @@ const (
 	C3
 	C5
 	C8
+	C10
 )
 
+// Properties are all that a history can break.
+var Properties = [...]Property{C1, C2, C3, C5, C8, C10}
+
 func (p Property) String() string {
-	return [...]string{"none", "C1 no stale allow", "C2 cached is fresh", "C3 precision", "C5 never un-revoked", "C8 one instant, and which"}[p]
+	return [...]string{"none", "C1 no stale allow", "C2 cached is fresh", "C3 precision", "C5 never un-revoked", "C8 one instant, and which",
+		"C10 no allow outlives a silence"}[p]
+}
+
+// Name is the property's number in the contract, as in "C1".
+func (p Property) Name() string {
+	name, _, _ := strings.Cut(p.String(), " ")
+	return name
 }
 
 // signal is a Signal with what the decisions let conclude about it.
@@ -139,24 +165,35 @@ type signal struct {
 // inForce is the instant from which on the signal is in force for certain.
 func (s *signal) inForce() Time { return min(s.Acknowledged, s.observed) }
 
+// ends is when time alone ends the signal.
+func (s *signal) ends() Time {
+	if s.Until == 0 {
+		return Never
+	}
+	return s.Until
+}
+
 // precedes reports whether s is known to have come into force before other.
 func (s *signal) precedes(other *signal) bool { return s.inForce() < other.Begun }
 
-// standing joins facts as they are at now. byArrival makes the mistake of letting what
+// standing joins facts as they are at now, but for silence. byArrival makes the mistake of letting what
 // came last speak instead of what is newest.
 func standing(facts []*signal, now Time, byArrival bool) Standing {
 	var out Standing
 	for i, f := range facts {
-		if f.Until != 0 && f.Until <= now {
+		if f.ends() <= now {
 			continue
 		}
-		if f.Facet == Revoke {
+		switch f.Facet {
+		case Revoke:
 			out.Revoked = true
 			continue
+		case Heartbeat, Waive, Lift:
+			continue // see frame.silent
 		}
 		speaks := true
 		for j, other := range facts {
-			if j != i && other.Facet == f.Facet && other.Source == f.Source && (other.Until == 0 || other.Until > now) && newer(other, f, byArrival) {
+			if j != i && other.Facet == f.Facet && other.Source == f.Source && other.ends() > now && newer(other, f, byArrival) {
 				speaks = false
 				break
 			}
@@ -225,22 +262,24 @@ func (e *entity) fold(now Time) {
 }
 
 func (e *entity) compress(now Time) {
-	ends := func(s *signal) Time {
-		if s.Until == 0 {
-			return Never
-		}
-		return s.Until
-	}
 	e.base = slices.DeleteFunc(e.base, func(s *signal) bool {
-		if ends(s) <= now {
+		if s.ends() <= now {
 			return true
 		}
 		return slices.ContainsFunc(e.base, func(other *signal) bool {
-			if other == s || other.Facet != s.Facet || ends(other) < ends(s) {
+			if s.Facet == Waive {
+				return other.Facet == Lift && other.Lifts == s.ID
+			}
+			if other == s || other.Facet != s.Facet || other.ends() < s.ends() {
 				return false
 			}
-			if s.Facet == Revoke {
+			switch s.Facet {
+			case Revoke:
 				return other.arrival < s.arrival
+			case Heartbeat:
+				return other.heardAfter(s)
+			case Lift:
+				return false
 			}
 			return other.Source == s.Source && newer(other, s, false)
 		})

@@ -7,8 +7,10 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"vigil/authz"
 	"vigil/engine"
@@ -38,6 +40,7 @@ type room struct {
 	behind  *engine.Engine // another replica, which is slower
 	late    []func()       // what it has not applied yet
 	lateBy  *posture.Store
+	waived  []string // exceptions that were begun
 	lateTo  uint64
 	earlier *posture.Store // as it was some time ago
 }
@@ -65,13 +68,26 @@ var mechanisms = []struct {
 	{"reading the log behind a snapshot", []Property{C5}},
 	{"the identity of the entity", []Property{C3}},
 	{"keeping what a signal did not touch", []Property{C3}},
+	{"the check of cached decisions that rest on a source", []Property{C10}},
+	{"the end of an exception", []Property{C10}},
+	{"the end of an exception that was lifted", []Property{C10}},
+	{"the time at which the log took what is heard", []Property{C10}},
+	{"hearing before acknowledging", []Property{C10}},
 }
+
+// tick is the unit of time in a room, roomSilence how long the source that the agent b needs
+// may be silent, which rules say in seconds.
+const (
+	tick        = Time(time.Second) / 30
+	roomSilence = Time(time.Second)
+	roomSource  = "client:z"
+)
 
 var roomRefs = []string{"agent:a", "agent:b", "session:s", "session:t"}
 
 func newRoom(t *testing.T, set *rules.Set, broken string, seed uint64) *room {
 	r := &room{
-		broken: broken, random: rand.New(rand.NewPCG(seed, 4)), set: set, now: 1_000_000, asked: map[string]bool{},
+		broken: broken, random: rand.New(rand.NewPCG(seed, 4)), set: set, now: 1_000_000 * tick, asked: map[string]bool{},
 		store: posture.NewStore(), lateBy: posture.NewStore(), applied: 1,
 		checker: New(func(_ string, standings []Standing) string {
 			if standings[0].Risk >= 70 {
@@ -80,8 +96,9 @@ func newRoom(t *testing.T, set *rules.Set, broken string, seed uint64) *room {
 			return AllowUnlessHeld("", standings)
 		}),
 	}
+	r.checker.Require("source:"+roomSource, roomSilence)
 	mode := engine.CacheOn
-	if broken == "the check of cached decisions" || broken == "the check of cached denials" {
+	if strings.HasPrefix(broken, "the check of cached ") {
 		mode = engine.CacheUnchecked
 	}
 	for _, e := range []**engine.Engine{&r.engine, &r.behind} {
@@ -93,11 +110,11 @@ func newRoom(t *testing.T, set *rules.Set, broken string, seed uint64) *room {
 		*e = made
 	}
 	for _, store := range []*posture.Store{r.store, r.lateBy} {
-		for _, ref := range append(roomRefs, "tenant:default", "everything") {
+		for _, ref := range append(roomRefs, "tenant:default", "everything", "source:"+roomSource) {
 			f := posture.Fact{Facet: posture.Risk, Source: "client:start", ID: "start", Time: 1, Until: authz.Forever}
 			change(store, ref, f)
 			if ref == "agent:a" || ref == "agent:b" {
-				f.Facet, f.Registration = posture.Registration, &posture.Registered{Class: "default"}
+				f.Facet, f.Registration = posture.Registration, &posture.Registered{Class: map[string]string{"agent:a": "default", "agent:b": "watched"}[ref]}
 				change(store, ref, f)
 			}
 		}
@@ -121,8 +138,12 @@ func (r *room) begin() {
 	r.serial++
 	s := &underWay{Signal: Signal{
 		ID: fmt.Sprint("s", r.serial), Source: []string{"client:x", "client:y"}[r.random.IntN(2)],
-		At: int64(r.now) - r.random.Int64N(40), Begun: r.now,
+		At: int64(r.now) - r.random.Int64N(40)*int64(tick), Begun: r.now,
 	}}
+	if r.random.IntN(4) == 0 {
+		r.beginOfSource(s)
+		return
+	}
 	refs := slices.Clone(roomRefs)
 	r.random.Shuffle(len(refs), func(i, j int) { refs[i], refs[j] = refs[j], refs[i] })
 	s.Entities = refs[:1+r.random.IntN(2)]
@@ -131,11 +152,30 @@ func (r *room) begin() {
 		s.Facet, s.Risk = Risk, []int{0, 70, 95}[r.random.IntN(3)]
 	case 1, 2:
 		s.Held = true
-		s.Until = r.now + Time(5+r.random.IntN(60))
+		s.Until = r.now + Time(5+r.random.IntN(60))*tick
 	case 3:
 		s.Held = true
 	}
 	s.left = slices.Clone(s.Entities)
+	r.pending = append(r.pending, s)
+}
+
+// beginOfSource makes s a signal about the source: mostly that it is heard, of which the log
+// says when it took it, or an exception, or the lift of one.
+func (r *room) beginOfSource(s *underWay) {
+	s.Entities = []string{"source:" + roomSource}
+	s.left = slices.Clone(s.Entities)
+	switch n := r.random.IntN(6); {
+	case n < 3:
+		s.Facet, s.Source = Heartbeat, roomSource
+	case n == 3 && len(r.waived) > 0:
+		s.Facet, s.Lifts = Lift, r.waived[r.random.IntN(len(r.waived))]
+	default:
+		s.Facet, s.Until = Waive, r.now+Time(5+r.random.IntN(60))*tick
+		s.At = int64(r.now)
+		s.Source = "client:x"
+		r.waived = append(r.waived, s.ID)
+	}
 	r.pending = append(r.pending, s)
 }
 
@@ -146,7 +186,11 @@ func (r *room) advance() {
 	}
 	i := r.random.IntN(len(r.pending))
 	s := r.pending[i]
-	if r.broken == "applying before acknowledging" && s.Acknowledged == 0 {
+	if s.Facet == Heartbeat && s.Heard == 0 {
+		s.Heard = r.now // the log takes it
+		return
+	}
+	if (r.broken == "applying before acknowledging" || r.broken == "hearing before acknowledging" && s.Facet == Heartbeat) && s.Acknowledged == 0 {
 		r.claim(s)
 		r.acknowledge(s)
 		return
@@ -174,7 +218,11 @@ func (r *room) advance() {
 	}
 	r.acknowledge(s)
 	r.pending = slices.Delete(r.pending, i, i+1)
-	r.checker.Signal(s.Signal)
+	said := s.Signal
+	if r.random.IntN(2) == 0 {
+		said.Heard = 0 // not everybody is told
+	}
+	r.checker.Signal(said)
 }
 
 func (r *room) claim(s *underWay) { r.applied++; s.Position, s.claimed = r.applied, true }
@@ -188,10 +236,9 @@ func (r *room) acknowledge(s *underWay) {
 
 func (r *room) publish(s *underWay) {
 	r.store.PublishAsOf(strconv.FormatUint(s.Position, 10))
-	entities, position := slices.Clone(s.Entities), s.Position
-	f := r.fact(s)
+	late, position := *s, s.Position
 	r.late = append(r.late, func() {
-		r.changeAll(r.lateBy, entities, f)
+		r.bring(r.lateBy, late.Entities, &late)
 		r.lateTo = max(r.lateTo, position)
 		r.lateBy.PublishAsOf(strconv.FormatUint(r.lateTo, 10))
 	})
@@ -205,10 +252,23 @@ func (r *room) apply(s *underWay) {
 	}
 	about := s.left[:n]
 	s.left = s.left[n:]
-	if r.broken == "the identity of the entity" {
+	if r.broken == "the identity of the entity" && slices.Contains(roomRefs, about[0]) {
 		about = []string{roomRefs[(slices.Index(roomRefs, about[0])+1)%len(roomRefs)]}
 	}
-	r.changeAll(r.store, about, r.fact(s))
+	r.bring(r.store, about, s)
+}
+
+// bring brings s into force in one replica.
+func (r *room) bring(store *posture.Store, about []string, s *underWay) {
+	if s.Facet != Heartbeat {
+		r.changeAll(store, about, r.fact(s))
+		return
+	}
+	at := s.Heard
+	if r.broken == "the time at which the log took what is heard" {
+		at = r.now
+	}
+	store.Hear(roomSource, authz.Instant(at))
 }
 
 func (r *room) changeAll(store *posture.Store, refs []string, f posture.Fact) {
@@ -225,11 +285,22 @@ func (r *room) changeAll(store *posture.Store, refs []string, f posture.Fact) {
 
 func (r *room) fact(s *underWay) posture.Fact {
 	f := posture.Fact{Facet: posture.Hold, Source: s.Source, ID: s.ID, Time: authz.Instant(s.At), Until: authz.Forever, Held: s.Held, Risk: s.Risk}
-	if s.Facet == Risk {
-		f.Facet = posture.Risk
-	}
 	if s.Until != 0 {
 		f.Until = authz.Instant(s.Until)
+	}
+	switch s.Facet {
+	case Risk:
+		f.Facet = posture.Risk
+	case Waive:
+		f.Facet = posture.Waive
+		if r.broken == "the end of an exception" {
+			f.Until = authz.Forever
+		}
+	case Lift:
+		f.Facet, f.Lifts = posture.Lift, &posture.Target{Facet: posture.Waive, Source: "client:x", ID: s.Lifts}
+		if r.broken == "the end of an exception that was lifted" {
+			f.Lifts.ID = "another"
+		}
 	}
 	if r.broken == "the order of event times" {
 		r.arrivals++
@@ -243,6 +314,9 @@ func (r *room) question() (*authz.Request, *authz.Principal, Item) {
 	it := Item{Question: agent + session, Entities: []string{"agent:" + agent, "session:" + session, "tenant:default", "everything"}}
 	if r.random.IntN(2) == 0 {
 		session, it = "", Item{Question: agent, Entities: []string{"agent:" + agent, "tenant:default", "everything"}}
+	}
+	if agent == "b" {
+		it.Entities = append(it.Entities, "source:"+roomSource)
 	}
 	req := &authz.Request{Subject: authz.Party{Type: "agent", ID: agent}, Action: authz.Action{Name: "look"}, Resource: authz.Party{Type: "thing", ID: "1"}}
 	return req, &authz.Principal{Tenant: authz.DefaultTenant, Agent: agent, Session: session}, it
@@ -262,9 +336,16 @@ func (r *room) decide(e *engine.Engine, atLeast uint64) {
 		it.Question = "behind " + it.Question // it has a cache of its own
 	} else {
 		it.Recomputed = a.Cache == authz.MissStale && r.asked[it.Question]
-		r.asked[it.Question] = true
+		r.asked[it.Question] = r.kept(it, a)
 	}
+	it.Until = Time(a.ValidUntil)
 	r.answered(d, []Item{it}, a)
+}
+
+// kept reports whether an answer may be cached: one that was given in a silence is not, and
+// is computed again whatever happens.
+func (r *room) kept(it Item, a authz.Answer) bool {
+	return !slices.Contains(it.Entities, "source:"+roomSource) || Time(a.At) < Time(r.store.Heard(roomSource))+roomSilence
 }
 
 func (r *room) batch() {
@@ -277,7 +358,7 @@ func (r *room) batch() {
 		asked, items = append(asked, engine.Item{Request: req, Principal: p}), append(items, it)
 		if r.broken == "one view for a whole batch" {
 			answers = append(answers, r.engine.Decide(onlooker, req, p))
-			r.now++
+			r.now += tick
 			r.advance()
 		}
 	}
@@ -285,14 +366,14 @@ func (r *room) batch() {
 		answers = r.engine.DecideBatch(onlooker, asked, nil, nil)
 	}
 	for i, a := range answers {
-		items[i].Outcome = a.Effect.String()
-		r.asked[items[i].Question] = true
+		items[i].Outcome, items[i].Until = a.Effect.String(), Time(a.ValidUntil)
+		r.asked[items[i].Question] = r.kept(items[i], a)
 	}
 	r.answered(d, items, answers[0])
 }
 
 func (r *room) answered(d Decision, items []Item, a authz.Answer) {
-	r.now++
+	r.now += tick
 	d.End, d.Items = r.now, items
 	d.AsOf, _ = strconv.ParseUint(a.AsOf, 10, 64)
 	r.checker.Decision(d)
@@ -301,7 +382,7 @@ func (r *room) answered(d Decision, items []Item, a authz.Answer) {
 // live does some steps and gives what the checker finds.
 func (r *room) live() Findings {
 	for n := range 150 {
-		r.now += Time(1 + r.random.IntN(4))
+		r.now += Time(1+r.random.IntN(4)) * tick
 		switch r.random.IntN(10) {
 		case 0, 1:
 			if len(r.pending) < 3 {
@@ -332,7 +413,7 @@ func (r *room) live() Findings {
 		r.snapshot(n)
 	}
 	for len(r.pending) > 0 {
-		r.now++
+		r.now += tick
 		r.advance()
 	}
 	return r.checker.Settle()
@@ -374,7 +455,7 @@ func (r *room) start(store *posture.Store) {
 func roomRules(t *testing.T) *rules.Set {
 	t.Helper()
 	_, set, problems := rules.Load(fstest.MapFS{
-		"bundle.yaml": {Data: []byte("vigil: 1\nfiles: [rules.yaml]\nprofiles:\n  default: {}\n")},
+		"bundle.yaml": {Data: []byte("vigil: 1\nfiles: [rules.yaml]\nsources:\n  client:z: {max_silence: 1s}\nprofiles:\n  default: {}\n  watched: {needs: [client:z]}\n")},
 		"rules.yaml":  {Data: []byte("vigil: 1\nattributes:\n  subject.agent: {}\n  resource.thing: {}\nactions:\n  look: {}\nrules:\n  - {id: all, effect: allow, when: agent.risk < 70}\n")},
 	})
 	if len(problems) > 0 {

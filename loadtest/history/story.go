@@ -53,6 +53,9 @@ func (c *Checker) tell(d *Decision, w *frame, property Property, culprit *signal
 				event{s.observed, fmt.Sprintf("decision %d ends: it can only have seen %s in force", s.observer, s.ID)})
 		}
 	}
+	if property == C10 {
+		events = append(events, w.lapses(kept)...)
+	}
 	events = append(events, event{d.Start, fmt.Sprintf("decision %d starts", d.ID)}, event{d.End, d.describe()})
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	events = slices.CompactFunc(events, func(a, b event) bool { return a == b })
@@ -98,6 +101,11 @@ func (w *frame) rejudge() (Property, *signal) {
 	ok, exact, _ := w.explained(w.d.Items)
 	switch {
 	case exact:
+		for i := range w.d.Items {
+			if s, outlives := w.outlives(&w.d.Items[i]); outlives {
+				return C10, s
+			}
+		}
 		return None, nil
 	case ok:
 		return C8, nil
@@ -166,6 +174,8 @@ func (c *Checker) why(d *Decision, w *frame, property Property, culprit *signal)
 			return fmt.Sprintf("decision %d was computed again, though no signal was about its entities", d.ID)
 		}
 		return fmt.Sprintf("decision %d answers as if %s were about its entities", d.ID, name)
+	case C10:
+		return c.whySilent(d, w, culprit)
 	case C8:
 		if floor := max(c.floor, d.AtLeast); d.AsOf != 0 && d.AsOf < floor {
 			return fmt.Sprintf("decision %d names position %d, though %d was acknowledged or demanded before", d.ID, d.AsOf, floor)
@@ -187,7 +197,9 @@ func (c *Checker) why(d *Decision, w *frame, property Property, culprit *signal)
 }
 
 func (s *signal) describe() string {
-	what := map[Facet]string{Hold: "release", Risk: fmt.Sprintf("risk %d", s.Risk), Revoke: "revoke"}[s.Facet]
+	what := map[Facet]string{
+		Hold: "release", Risk: fmt.Sprintf("risk %d", s.Risk), Revoke: "revoke", Heartbeat: "heartbeat of", Waive: "waive", Lift: "lift of " + s.Lifts + " about",
+	}[s.Facet]
 	if s.Facet == Hold && s.Held {
 		what = "quarantine"
 	}
