@@ -40,6 +40,8 @@ type race struct {
 	replicas                 int                     // 1 or more; signals are pushed to the first, 0
 	racer                    func(replica int) racer // that asks one of them
 	undemanded               bool                    // no position is demanded of the others
+	silences                 bool                    // every other agent needs raceSource
+	begin                    time.Time               // of all times; when it runs, where not set
 
 	raced, stale, broken atomic.Int64 // for progress
 }
@@ -52,6 +54,7 @@ type raceResult struct {
 	found               history.Findings // but for replicas of which nothing is demanded:
 	elsewhere           history.Findings // what they say is as late as it is
 	asked, behind       int64            // decisions of replicas but the first, and those that were "stale"
+	needing, let        int64            // decisions of agents that need a source, and those that were allowed
 	failed, refused     int64            // decisions and signals without an answer
 	sentToDeny          histogram
 	acknowledgedToDeny  histogram
@@ -89,18 +92,26 @@ type raceRound struct {
 
 // run races until all decisions are raced, the time is over or ctx ends.
 func (r *race) run(ctx context.Context) *raceResult {
-	begin := time.Now()
+	begin := r.begin
+	if begin.IsZero() {
+		begin = time.Now()
+	}
 	clock := func() history.Time { return history.Time(time.Since(begin)) } // monotonic
 	result := &raceResult{}
 	checkers := make([]*history.Checker, r.replicas)
 	for i := range checkers {
 		checkers[i] = history.New(history.AllowUnlessHeld)
+		checkers[i].Require(raceSourceRef, history.Time(raceSilence))
+	}
+	pushers := r.pushers
+	if r.silences {
+		pushers++ // the last one is about the source
 	}
 	agents := make([]*raceAgent, r.agents)
 	for i := range agents {
 		agents[i] = &raceAgent{id: fmt.Sprintf("%s-%d", r.prefix, i)}
 	}
-	racers := make([]racer, r.readers+r.pushers)
+	racers := make([]racer, r.readers+pushers)
 	for i := range racers {
 		racers[i] = r.racer(r.replicaOf(i))
 		defer racers[i].close()
@@ -113,12 +124,24 @@ func (r *race) run(ctx context.Context) *raceResult {
 	}
 	var serial atomic.Uint64
 	for n := uint64(0); r.raced.Load() < r.decisions && time.Since(begin) < r.duration && ctx.Err() == nil; n++ {
-		round := &raceRound{asked: make([][]asked, r.readers), signals: make([][]history.Signal, r.pushers)}
+		round := &raceRound{asked: make([][]asked, r.readers), signals: make([][]history.Signal, pushers)}
 		// Raced to the last one, and no round so long that little is known in between.
 		quota := min(roundDecisions, r.decisions-r.raced.Load())
 		deadline := min(time.Since(begin)+5*time.Second, r.duration)
 		over := func() bool {
 			return round.stop.Load() || ctx.Err() != nil || time.Since(begin) > deadline
+		}
+		push := func(p int, s *history.Signal) (acknowledged bool) {
+			s.Begun = clock()
+			position, err := racers[r.readers+p].signal(s)
+			if err == nil {
+				s.Acknowledged, s.Position = clock(), position
+			} else if ctx.Err() == nil {
+				refused.Add(1)
+				note(err)
+			}
+			round.signals[p] = append(round.signals[p], *s)
+			return err == nil
 		}
 		var pushing, reading sync.WaitGroup
 		for p := range r.pushers {
@@ -128,17 +151,22 @@ func (r *race) run(ctx context.Context) *raceResult {
 					i := p + r.pushers*random.IntN((r.agents-p+r.pushers-1)/r.pushers)
 					s := r.next(agents[i], random, n, len(round.signals[p]), p)
 					round.hot.Store(int64(i))
-					s.Begun = clock()
-					position, err := racers[r.readers+p].signal(&s)
-					if err == nil {
-						s.Acknowledged, s.Position = clock(), position
+					if push(p, &s) {
 						agents[i].took(&s)
-					} else if ctx.Err() == nil {
-						refused.Add(1)
-						note(err)
 					}
-					round.signals[p] = append(round.signals[p], s)
 					r.gap(random.IntN(30))
+				}
+			})
+		}
+		if r.silences {
+			random := rand.New(rand.NewPCG(r.seed+n, 500))
+			pushing.Go(func() {
+				var before *history.Signal
+				for !over() {
+					s := r.nextOfSource(before, random, n, len(round.signals[r.pushers]), clock())
+					push(r.pushers, &s)
+					before = &s
+					r.gap(random.IntN(200))
 				}
 			})
 		}
@@ -170,6 +198,9 @@ func (r *race) run(ctx context.Context) *raceResult {
 					}
 					d.ID, d.AsOf, d.effect = serial.Add(1), position, effect
 					d.Items = []history.Item{{Question: id, Entities: []string{"agent:" + agents[i].id, "session:" + id}, Outcome: effect}}
+					if r.needs(i) {
+						d.Items[0].Entities = append(d.Items[0].Entities, raceSourceRef)
+					}
 					round.asked[k] = append(round.asked[k], d)
 					r.raced.Add(1)
 					if round.count.Add(1) >= quota {
@@ -234,12 +265,18 @@ func (r *race) settle(round *raceRound, checkers []*history.Checker, result *rac
 		for i := range all {
 			d := &all[i]
 			checkers[replica].Decision(d.Decision)
+			if r.needs(d.agent) {
+				result.needing++
+				if d.effect == allow {
+					result.let++
+				}
+			}
 			if replica > 0 {
 				result.asked++
 				if d.effect == history.Stale {
 					result.behind++
 				}
-			} else if d.current {
+			} else if d.current && !r.needs(d.agent) { // whose denials may be for a silence
 				byAgent[d.agent] = append(byAgent[d.agent], d)
 			}
 		}
@@ -258,7 +295,7 @@ func (r *race) settle(round *raceRound, checkers []*history.Checker, result *rac
 			}
 			result.acknowledged.record(time.Duration(s.Acknowledged - s.Begun))
 			var agent int
-			if _, err := fmt.Sscanf(s.Entities[0], "agent:"+r.prefix+"-%d", &agent); err == nil && s.Held {
+			if _, err := fmt.Sscanf(s.Entities[0], "agent:"+r.prefix+"-%d", &agent); err == nil && s.Held && !r.needs(agent) {
 				result.delays(s, byAgent[agent])
 			}
 		}

@@ -117,12 +117,12 @@ func (o *raceOptions) run(ctx context.Context, out, log io.Writer) (err error) {
 			mode = engine.CacheUnchecked
 			where += ", serving cached decisions unchecked"
 		}
-		crowd, err := newCrowd(w, mode, w.raceAgents(id, o.agents), o.replicas, !o.undemanded)
+		crowd, err := newCrowd(w, mode, w.watched(w.raceAgents(id, o.agents)), o.replicas, !o.undemanded)
 		if err != nil {
 			return err
 		}
 		defer crowd.end()
-		r.racer = crowd.racer
+		r.racer, r.begin, r.silences = crowd.racer, crowd.begin, true
 		r.gap = func(n int) {
 			for until := r.raced.Load() + int64(n); r.raced.Load() < until && ctx.Err() == nil && n > 0; n-- {
 				runtime.Gosched()
@@ -213,6 +213,10 @@ func (r *Report) race(result *raceResult) {
 		r.add("race.replica_stale_answers", count, float64(result.behind))
 		r.add("race.undemanded_stale_allows", count, float64(result.elsewhere.StaleAllow))
 	}
+	if result.needing > 0 {
+		r.add("race.needing_a_source", count, float64(result.needing))
+		r.add("race.needing_a_source_allowed", count, float64(result.let))
+	}
 	r.latency("race.sent_to_acknowledged", &result.acknowledged)
 	r.latency("race.sent_to_first_deny", &result.sentToDeny)
 	r.latency("race.acknowledged_to_first_deny", &result.acknowledgedToDeny)
@@ -240,8 +244,11 @@ func (r *Report) judge(result *raceResult, unchecked, undemanded bool) {
 		r.missf("race: the other replicas were never as new as was demanded: nothing was raced there")
 	}
 	if unchecked {
-		if f.StaleAllow == 0 {
+		if f.Broken[history.C1]+f.Broken[history.C5] == 0 {
 			r.missf("race: no stale allow was found without the check, so this race would not find any")
+		}
+		if result.needing > 0 && f.Broken[history.C10] == 0 {
+			r.missf("race: nothing was allowed in a silence without the check, so this race would not find that")
 		}
 		return
 	}

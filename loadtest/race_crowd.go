@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"vigil/authz"
 	"vigil/engine"
@@ -17,6 +18,7 @@ import (
 //
 // Goroutines: newCrowd starts one for each house but the first, which end has end.
 type crowd struct {
+	begin   time.Time // of all houses' clocks
 	houses  []*house
 	demands bool // what the first has acknowledged is demanded of the others
 	behind  sync.WaitGroup
@@ -26,18 +28,20 @@ type crowd struct {
 	acknowledged atomic.Uint64 // the position of the first house
 }
 
+// change is a fact about an entity, or that the source was heard.
 type change struct {
-	ref  string
-	fact posture.Fact
+	ref   string
+	fact  posture.Fact
+	heard authz.Instant // 0 for a fact
 }
 
 // maxBehind is how far a house may be behind the first, in signals, before the first waits.
 const maxBehind = 1024
 
 func newCrowd(w *Workload, mode engine.CacheMode, agents []Agent, replicas int, demands bool) (*crowd, error) {
-	c := &crowd{demands: demands}
+	c := &crowd{begin: time.Now(), demands: demands}
 	for i := range replicas {
-		h, err := newHouse(w, mode, 1024, agents)
+		h, err := newHouse(w, mode, 1024, agents, c.begin)
 		if err != nil {
 			c.end()
 			return nil, err
@@ -54,7 +58,7 @@ func newCrowd(w *Workload, mode engine.CacheMode, agents []Agent, replicas int, 
 				for range 200 { // others run meanwhile: nobody is told at once
 					runtime.Gosched()
 				}
-				h.apply(entry.ref, entry.fact)
+				h.apply(entry)
 			}
 		})
 	}
@@ -90,18 +94,15 @@ func (r *crowdRacer) decide(agent, session string) (string, uint64, error) {
 }
 
 func (r *crowdRacer) signal(s *history.Signal) (uint64, error) {
-	f := posture.Fact{Facet: posture.Hold, Source: s.Source, ID: s.ID, Time: authz.Instant(s.At), Until: authz.Forever, Held: s.Held}
-	if s.Facet == history.Revoke {
-		f.Facet, f.Held = posture.Revoke, false
-	}
 	if len(s.Entities) != 1 {
 		return 0, fmt.Errorf("a signal about %d entities", len(s.Entities))
 	}
+	entry := r.changeOf(s)
 	r.appending.Lock()
 	defer r.appending.Unlock()
-	position := r.houses[0].apply(s.Entities[0], f)
+	position := r.houses[0].apply(entry)
 	for _, log := range r.log {
-		log <- change{s.Entities[0], f}
+		log <- entry
 	}
 	r.acknowledged.Store(position)
 	return position, nil

@@ -26,7 +26,7 @@ type house struct {
 	applied  uint64
 }
 
-func newHouse(w *Workload, mode engine.CacheMode, entries int, agents []Agent) (*house, error) {
+func newHouse(w *Workload, mode engine.CacheMode, entries int, agents []Agent, begin time.Time) (*house, error) {
 	files := fstest.MapFS{}
 	for name, text := range w.Bundle {
 		files[name] = &fstest.MapFile{Data: []byte(text)}
@@ -35,7 +35,7 @@ func newHouse(w *Workload, mode engine.CacheMode, entries int, agents []Agent) (
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("the workload's bundle: %w", problems)
 	}
-	h := &house{store: posture.NewStore(), begin: time.Now()}
+	h := &house{store: posture.NewStore(), begin: begin}
 	var err error
 	if h.engine, err = engine.New(engine.Config{Cache: mode, CacheEntries: entries, Now: h.now}); err != nil {
 		return nil, err
@@ -43,10 +43,10 @@ func newHouse(w *Workload, mode engine.CacheMode, entries int, agents []Agent) (
 	h.engine.Use(set, h.store)
 	for i := range agents {
 		a := &agents[i]
-		h.apply("agent:"+a.ID, posture.Fact{
+		h.apply(change{ref: "agent:" + a.ID, fact: posture.Fact{
 			Facet: posture.Registration, Source: "client:race", ID: "reg-" + a.ID, Time: h.now(), Until: authz.Forever,
 			Registration: &posture.Registered{Class: a.Class, Labels: a.Labels, Scopes: a.Scopes},
-		})
+		}})
 	}
 	return h, nil
 }
@@ -54,16 +54,20 @@ func newHouse(w *Workload, mode engine.CacheMode, entries int, agents []Agent) (
 // now never goes back: it adds monotonic time to the wall clock of the beginning.
 func (h *house) now() authz.Instant { return authz.InstantOf(h.begin).Add(time.Since(h.begin)) }
 
-// apply brings one fact into force and publishes its position, as the applier of signals
+// apply brings one change into force and publishes its position, as the applier of signals
 // does.
-func (h *house) apply(ref string, f posture.Fact) uint64 {
-	parsed, err := authz.ParseRef(ref)
-	if err != nil {
-		panic(err) // the race makes its own names
-	}
+func (h *house) apply(c change) uint64 {
 	h.applying.Lock()
 	defer h.applying.Unlock()
-	h.store.Apply(h.now(), []posture.Change{{Key: parsed.In(authz.DefaultTenant), Facts: []posture.Fact{f}}})
+	if c.heard != 0 {
+		h.store.Hear(raceSource, c.heard)
+	} else {
+		ref, err := authz.ParseRef(c.ref)
+		if err != nil {
+			panic(err) // the race makes its own names
+		}
+		h.store.Apply(h.now(), []posture.Change{{Key: ref.In(authz.DefaultTenant), Facts: []posture.Fact{c.fact}}})
+	}
 	h.applied++
 	h.store.PublishAsOf(strconv.FormatUint(h.applied, 10))
 	return h.applied
