@@ -143,10 +143,14 @@ func (r *race) run(ctx context.Context) *raceResult {
 			round.signals[p] = append(round.signals[p], *s)
 			return err == nil
 		}
-		var pushing, reading sync.WaitGroup
+		// Readers begin when pushers have, or on one processor a short race might be over
+		// before the first signal.
+		var started, pushing, reading sync.WaitGroup
+		started.Add(pushers)
 		for p := range r.pushers {
 			random := rand.New(rand.NewPCG(r.seed+n, uint64(p)))
 			pushing.Go(func() {
+				started.Done()
 				for !over() {
 					i := p + r.pushers*random.IntN((r.agents-p+r.pushers-1)/r.pushers)
 					s := r.next(agents[i], random, n, len(round.signals[p]), p)
@@ -161,6 +165,7 @@ func (r *race) run(ctx context.Context) *raceResult {
 		if r.silences {
 			random := rand.New(rand.NewPCG(r.seed+n, 500))
 			pushing.Go(func() {
+				started.Done()
 				var before *history.Signal
 				for !over() {
 					s := r.nextOfSource(before, random, n, len(round.signals[r.pushers]), clock())
@@ -173,6 +178,7 @@ func (r *race) run(ctx context.Context) *raceResult {
 		for k := range r.readers {
 			random := rand.New(rand.NewPCG(r.seed+n, uint64(1000+k)))
 			reading.Go(func() {
+				started.Wait()
 				for !over() {
 					i := int(round.hot.Load())
 					if random.IntN(4) == 0 {
