@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -27,6 +28,7 @@ func TestTheSOCExample(t *testing.T) {
 		Dir: "testdata/soc", RequireExplicitExec: true, RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serveInScript, "exits": exits, "await": await, "configure": configureSOC, "ask": askInScript, "aim": aimSOC,
+			"signal": signalInScript, "ended": endedInScript,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXAMPLES", examples)
@@ -48,7 +50,7 @@ func configureSOC(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	text := ts.ReadFile(filepath.Join(ts.Getenv("EXAMPLES"), "soc", "vigil.yaml"))
 	fill := []string{"@examples@", ts.Getenv("EXAMPLES"), "@idp@", strings.TrimSpace(ts.ReadFile(args[0]))}
-	for _, name := range []string{"gateway", "siem", "analyst", "transmitter"} {
+	for _, name := range []string{"gateway", "siem", "analyst", "duty", "transmitter"} {
 		token := credential.NewToken()
 		hash := credential.HashToken(token)
 		ts.Check(os.WriteFile(ts.MkAbs(name+".token"), []byte(token+"\n"), 0o600))
@@ -59,12 +61,12 @@ func configureSOC(ts *testscript.TestScript, neg bool, args []string) {
 
 // aim: has what is pushed sent to the control port that the engine listens on.
 func aimSOC(ts *testscript.TestScript, neg bool, args []string) {
-	const where = "http://127.0.0.1:7071/"
+	where := regexp.MustCompile(`http://127\.0\.0\.1:\d+/v1/events/`)
 	text := ts.ReadFile("vigil.yaml")
-	if neg || len(args) != 0 || !strings.Contains(text, where) {
+	if neg || len(args) != 0 || !where.MatchString(text) {
 		ts.Fatalf("usage: aim; vigil.yaml pushes to %s", where)
 	}
-	ts.Check(os.WriteFile(ts.MkAbs("vigil.yaml"), []byte(strings.Replace(text, where, ts.Getenv("VIGIL_CONTROL_URL")+"/", 1)), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("vigil.yaml"), []byte(where.ReplaceAllString(text, ts.Getenv("VIGIL_CONTROL_URL")+"/v1/events/")), 0o600))
 }
 
 // ask STATUS TOKEN PATH [BODY HEADER...]: a request to the control port, as curl would make

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One engine, an identity provider that pushes security events to it, and tokens for a SIEM and
-# an analyst, on loopback, until Ctrl-C. Everything is made anew each time, below ./run.
+# One engine, an identity provider that pushes security events to it, and tokens for a SIEM, an
+# analyst and a duty officer, on loopback, until Ctrl-C. Everything is made anew each time, below ./run.
 # `make run-soc` builds bin/pdp and bin/idp and calls this.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -20,7 +20,7 @@ trap 'exit 130' INT TERM
 
 config=$(<examples/soc/vigil.yaml)
 config=${config//@examples@/$PWD/examples}
-for name in gateway siem analyst transmitter; do
+for name in gateway siem analyst duty transmitter; do
   hash=$(bin/pdp token new --out "$data/$name.token")
   config=${config//@$name@/${hash##* }}
 done
@@ -53,8 +53,15 @@ in $data/pdp.log. examples/soc/README.md tells the story. In another shell:
 
   T=run/soc                    # each has a token of its own there
 
-  # The gateway asks: allowed.
+  # The gateway asks: denied, and source_silent. Nobody has heard the identity provider yet.
   bin/pdp decide examples/invoice/requests/pay.json --token-file \$T/gateway.token
+  export VIGIL_TOKEN_FILE=\$T/analyst.token
+  bin/pdp status
+  curl -s 127.0.0.1:7071/readyz; curl -s '127.0.0.1:7071/readyz?strict'
+
+  # Its stream is made, and verified end to end: it is heard. Ask again: allowed.
+  bin/pdp stream create idp --config \$T/vigil.yaml
+  bin/pdp stream verify idp --config \$T/vigil.yaml --wait http://127.0.0.1:7071 --wait-token-file \$T/analyst.token
 
   # The SIEM has an anomaly, as a CloudEvent. Ask again: denied, and quarantined.
   curl -s 127.0.0.1:7071/v1/signals -H "authorization: Bearer \$(cat \$T/siem.token)" -H 'content-type: application/json' \\
@@ -62,7 +69,6 @@ in $data/pdp.log. examples/soc/README.md tells the story. In another shell:
     -H "ce-time: \$(date -u +%FT%TZ)" -H 'ce-subject: agent:invoice-agent' -d '{"reason":"beaconing"}'
 
   # The analyst looks, and ends it.
-  export VIGIL_TOKEN_FILE=\$T/analyst.token
   bin/pdp entity list --held
   bin/pdp entity show agent:invoice-agent
   bin/pdp explain examples/invoice/requests/pay.json
@@ -73,9 +79,16 @@ in $data/pdp.log. examples/soc/README.md tells the story. In another shell:
   # The identity provider ends the session, by a signed event of CAEP. Ask again: revoked.
   bin/idp say --dir \$T/idp --token-file \$T/transmitter.token session-revoked session:s-1 'reason_admin=impossible travel'
 
-  # The stream is made at the identity provider, and verified end to end.
-  bin/pdp stream create idp --config \$T/vigil.yaml
-  bin/pdp stream verify idp --config \$T/vigil.yaml --wait http://127.0.0.1:7071 --wait-token-file \$T/analyst.token
+  # The identity provider pauses the stream. Four minutes after it was heard last it is silent:
+  # denied again. The duty officer lets agents go on for a while, and takes that back.
+  bin/pdp stream pause idp --config \$T/vigil.yaml --reason maintenance
+  sed s/s-1/s-2/ examples/invoice/requests/pay.json >\$T/pay-2.json
+  bin/pdp decide \$T/pay-2.json --token-file \$T/gateway.token
+  bin/pdp signal waive source:issuer:idp --for 1h --reason maintenance --id CHG-9 --token-file \$T/duty.token
+  bin/pdp entity list
+  bin/pdp explain \$T/pay-2.json
+  bin/pdp signal undo CHG-9 --token-file \$T/duty.token
+  bin/pdp stream enable idp --config \$T/vigil.yaml   # the engine has it verified within a minute
 
 Ctrl-C ends everything.
 EOF
