@@ -76,7 +76,7 @@ func BenchmarkDecide(b *testing.B) {
 				}})
 				_, set := loadUnder(b, mode.under, ruleSets[0])
 				store := posture.NewStore()
-				store.Hear("client:soar", start.Add(time.Hour))
+				store.Hear("client:soar", start.Add(time.Hour), start.Add(time.Hour))
 				e.Use(set, store)
 				items := payments(agents)
 				for i := range items {

@@ -25,6 +25,7 @@ type history struct {
 	store  *posture.Store
 	set    *rules.Set
 	twin   *enginetest.Twin
+	dated  map[string]authz.Instant // when each source was heard by the log
 
 	asked  []question
 	serial int
@@ -150,9 +151,11 @@ func (h *history) signal() {
 // hear lets a source speak at now or a little before or after, as logs date.
 func (h *history) hear() {
 	source := rapid.SampledFrom(sources).Draw(h.t, "speaks")
-	at := h.clock.Now().Add(time.Duration(rapid.SampledFrom([]int{0, 0, 0, -5, 2}).Draw(h.t, "heard")) * time.Second)
-	h.store.Hear(source, at)
-	h.twin.Heard[source] = max(h.twin.Heard[source], at)
+	now := h.clock.Now()
+	at := now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 0, -5, 2}).Draw(h.t, "heard")) * time.Second)
+	h.store.Hear(source, at, now)
+	h.dated[source] = max(h.dated[source], at)
+	h.twin.Heard[source] = max(h.twin.Heard[source], min(at, now)) // a log that is ahead keeps nobody alive
 }
 
 func (h *history) reload() {
@@ -164,7 +167,8 @@ func (h *history) use(i int) {
 	h.engine.Use(h.set, h.store)
 }
 
-// restart replaces the store by what a snapshot of it gives.
+// restart replaces the store by what a snapshot of it gives, which learns of what was dated
+// ahead only now.
 func (h *history) restart() {
 	var b bytes.Buffer
 	now := h.clock.Now()
@@ -179,6 +183,9 @@ func (h *history) restart() {
 		h.t.Fatal("a snapshot has another digest than its store")
 	}
 	h.store = store
+	for source, at := range h.dated {
+		h.twin.Heard[source] = min(at, now)
+	}
 	h.engine.Use(h.set, store)
 }
 
@@ -332,7 +339,7 @@ func TestEveryDecisionIsWhatTheTwinDecides(t *testing.T) {
 	}
 	hits, lives, waived, codes := 0, 0, 0, map[authz.Code]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{t: t, clock: newHand(), store: posture.NewStore(), codes: codes, twin: &enginetest.Twin{
+		h := &history{t: t, clock: newHand(), store: posture.NewStore(), codes: codes, dated: map[string]authz.Instant{}, twin: &enginetest.Twin{
 			Said: map[authz.Key][]posture.Fact{}, Heard: map[string]authz.Instant{}}}
 		e, err := New(Config{
 			Now:          h.clock.Now,

@@ -66,7 +66,7 @@ func TestNoAllowOutlivesASilence(t *testing.T) {
 		if a := w.says(authz.SourceSilent); !strings.Contains(a.ReasonAdmin, "source:client:soar was never heard") || a.Class != authz.ClassStale {
 			t.Errorf("%+v", a.Decision)
 		}
-		w.store.Hear("client:soar", start.Add(-10*time.Second))
+		w.store.Hear("client:soar", start.Add(-10*time.Second), w.clock.Now())
 		if a := w.says(authz.Allowed); a.ValidUntil != start.Add(50*time.Second) {
 			t.Errorf("it is valid until %v", a.ValidUntil-start)
 		}
@@ -91,7 +91,7 @@ func TestAHeartbeatEndsTheSilenceAtOnce(t *testing.T) {
 	for range 3 {
 		w.says(authz.SourceSilent)
 		w.says(authz.SourceSilent)
-		w.store.Hear("client:soar", w.clock.Now())
+		w.store.Hear("client:soar", w.clock.Now(), w.clock.Now())
 		w.says(authz.Allowed)
 		w.clock.Advance(time.Minute)
 	}
@@ -100,12 +100,12 @@ func TestAHeartbeatEndsTheSilenceAtOnce(t *testing.T) {
 // TestHearingASourceCostsNoCachedAnswer: it only puts off what its silence would do.
 func TestHearingASourceCostsNoCachedAnswer(t *testing.T) {
 	w := newWatched(t, CacheOn)
-	w.store.Hear("client:soar", start)
+	w.store.Hear("client:soar", start, w.clock.Now())
 	w.says(authz.Allowed)
 	for range 30 {
 		w.clock.Advance(time.Second)
-		w.store.Hear("client:soar", w.clock.Now())
-		w.store.Hear("client:siem", w.clock.Now())
+		w.store.Hear("client:soar", w.clock.Now(), w.clock.Now())
+		w.store.Hear("client:siem", w.clock.Now(), w.clock.Now())
 		if a := w.says(authz.Allowed); a.Cache != authz.Hit {
 			t.Fatal(a.Cache)
 		}
@@ -160,7 +160,7 @@ func TestAWaiverIsNotNamedWhereItIsNotNeeded(t *testing.T) {
 	w := newWatched(t, CacheOn)
 	w.store.Apply(start, change(sourceKey("client:soar"), waive(start, "a", time.Hour)))
 	w.says(authz.Allowed)
-	w.store.Hear("client:soar", start)
+	w.store.Hear("client:soar", start, w.clock.Now())
 	if a := w.says(authz.Allowed); len(a.Waived) != 0 || a.Cache == authz.Hit {
 		t.Errorf("%v, waived by %q", a.Cache, a.Waived)
 	}
@@ -178,7 +178,7 @@ func TestTheProfileSaysHowASilenceDegrades(t *testing.T) {
 	pass := fact(posture.Attest, "verifier", start)
 	pass.Passed = true
 	w.store.Apply(start, change(agentKey("1"), register(start+1, "careful"), pass))
-	w.store.Hear("client:soar", start)
+	w.store.Hear("client:soar", start, w.clock.Now())
 	for range 2 {
 		a := w.says(authz.SourceSilent)
 		if a.Effect != authz.Require || a.Class != authz.ClassStale || a.Entity.String() != "source:client:siem" ||
@@ -186,7 +186,7 @@ func TestTheProfileSaysHowASilenceDegrades(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	}
-	w.store.Hear("client:siem", start)
+	w.store.Hear("client:siem", start, w.clock.Now())
 	if a := w.says(authz.Allowed); a.ValidUntil != start.Add(30*time.Second) {
 		t.Error(a.ValidUntil - start)
 	}
@@ -206,8 +206,8 @@ func TestTheClassAtTheTrueNowDecidesWhichSourcesCount(t *testing.T) {
 	pass := fact(posture.Attest, "verifier", start)
 	pass.Passed = true
 	w.store.Apply(start, change(agentKey("1"), old, next, pass))
-	w.store.Hear("client:soar", start)
-	w.store.Hear("client:siem", start)
+	w.store.Hear("client:soar", start, w.clock.Now())
+	w.store.Hear("client:siem", start, w.clock.Now())
 	w.says(authz.Allowed)
 	w.clock.Advance(time.Minute)
 	w.says(authz.Unregistered) // of the newest registration, which has ended
@@ -219,9 +219,9 @@ func TestTheClassAtTheTrueNowDecidesWhichSourcesCount(t *testing.T) {
 // heard since.
 func TestADecisionForASilenceIsReplayed(t *testing.T) {
 	w := newWatched(t, CacheOn)
-	w.store.Hear("client:soar", start.Add(-2*time.Minute))
+	w.store.Hear("client:soar", start.Add(-2*time.Minute), w.clock.Now())
 	a := w.says(authz.SourceSilent)
-	w.store.Hear("client:soar", start)
+	w.store.Hear("client:soar", start, w.clock.Now())
 	w.clock.Advance(time.Second)
 	req, p := lookRequest("1", "s")
 	x := w.engine.ExplainAgain(a.Evidence.(*Evidence), anyone, req, p)
@@ -235,7 +235,7 @@ func TestADecisionForASilenceIsReplayed(t *testing.T) {
 	// Nor is what was never heard looked up.
 	b := newWatched(t, CacheOn)
 	a = b.says(authz.SourceSilent)
-	b.store.Hear("client:soar", start)
+	b.store.Hear("client:soar", start, start)
 	if x := b.engine.ExplainAgain(a.Evidence.(*Evidence), anyone, req, p); x.Answer.ReasonAdmin != a.ReasonAdmin {
 		t.Error(x.Answer.ReasonAdmin)
 	}
@@ -246,7 +246,7 @@ func TestADecisionForASilenceIsReplayed(t *testing.T) {
 // silent for too long.
 func TestNoAllowOutlivesASilenceUnderLoad(t *testing.T) {
 	w := newWatched(t, CacheOn)
-	w.store.Hear("client:soar", start)
+	w.store.Hear("client:soar", start, w.clock.Now())
 	var spoken, asked, steps atomic.Int64 // spoken is at least as new as what the store has heard
 	spoken.Store(int64(start))
 	var allowed, silent atomic.Int64
@@ -281,7 +281,7 @@ func TestNoAllowOutlivesASilenceUnderLoad(t *testing.T) {
 		if i%16 < 9 {
 			at := w.clock.Now()
 			spoken.Store(int64(at)) // first, so that a reader knows of at least what counted
-			w.store.Hear("client:soar", at)
+			w.store.Hear("client:soar", at, at)
 		}
 	}
 	readers.Wait()
@@ -303,10 +303,10 @@ func TestReplicasAgreeOnSilence(t *testing.T) {
 	one.engine.Use(set, one.store)
 	steps := []func(s *posture.Store){
 		func(s *posture.Store) { s.Apply(start, change(agentKey("1"), registered)) },
-		func(s *posture.Store) { s.Hear("client:soar", start) },
-		func(s *posture.Store) { s.Hear("client:soar", start.Add(20*time.Second)) },
+		func(s *posture.Store) { s.Hear("client:soar", start, start.Add(time.Minute)) },
+		func(s *posture.Store) { s.Hear("client:soar", start.Add(20*time.Second), start.Add(time.Minute)) },
 		func(s *posture.Store) { s.Apply(start, change(sourceKey("client:soar"), exception)) },
-		func(s *posture.Store) { s.Hear("client:soar", start.Add(5*time.Second)) },
+		func(s *posture.Store) { s.Hear("client:soar", start.Add(5*time.Second), start.Add(time.Minute)) },
 	}
 	for i := range steps {
 		steps[i](one.store)
@@ -333,7 +333,7 @@ func TestASourceThatIsHeardAfterNowWasSilentAtNow(t *testing.T) {
 		clock := &interposed{hand: w.clock}
 		clock.then = append(clock.then, func() {
 			clock.Advance(time.Hour)
-			w.store.Hear("client:soar", clock.hand.Now())
+			w.store.Hear("client:soar", clock.hand.Now(), clock.hand.Now())
 		})
 		w.engine = newEngine(t, Config{Now: clock.Now, Cache: CacheOff})
 		_, set := loadUnder(t, monitored, ruleSets[0])
@@ -363,7 +363,7 @@ func TestABatchHearsASourceAtOneInstant(t *testing.T) {
 	}
 	now := w.clock.Now()
 	first := batch[0].inquiry.settle(now)
-	w.store.Hear("client:soar", now) // between the two
+	w.store.Hear("client:soar", now, now) // between the two
 	if second := batch[1].inquiry.settle(now); first && second {
 		t.Errorf("one finds the source alive: %v, the other: %v", batch[0].inquiry.alive(0), batch[1].inquiry.alive(0))
 	}

@@ -60,7 +60,7 @@ func (h *house) apply(c change) uint64 {
 	h.applying.Lock()
 	defer h.applying.Unlock()
 	if c.heard != 0 {
-		h.store.Hear(raceSource, c.heard)
+		h.store.Hear(raceSource, c.heard, h.now())
 	} else {
 		ref, err := authz.ParseRef(c.ref)
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 	"vigil/authz"
 )
 
-// Digest covers the facts that are unexpired at now, and when each source was heard last, if
-// that is less than authz.MaxSilence ago.
+// Digest covers the facts that are unexpired at now, and when each source was heard last by
+// the log's time, if that is less than authz.MaxSilence ago.
 // Stores that hold the same facts and have heard the same have the same digest, whatever
 // the order in which they came. It is the sum, modulo 2^256, of the SHA-256 of each
 // entity's key and facts, and of each source and its instant; it tells replicas apart that

@@ -27,7 +27,8 @@
 // What a record keeps is bounded; see fold.go for what happens beyond.
 //
 // Beside the records a Store keeps when each source was heard last, a maximum and so a
-// join, too; see Store.Hear.
+// join, too, and how much of that counts here, which is no later than the store learned of
+// it; see Store.Hear.
 //
 // # Who may do what when
 //

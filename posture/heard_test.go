@@ -11,6 +11,9 @@ import (
 	"vigil/authz"
 )
 
+// later is when what is told below is learned.
+const later = authz.Instant(100)
+
 // TestHearingIsAJoin: the same words in any order, some of them twice, with snapshots
 // between, leave the same behind, also beyond the cap.
 func TestHearingIsAJoin(t *testing.T) {
@@ -28,9 +31,9 @@ func TestHearingIsAJoin(t *testing.T) {
 		hear := func(words []word) *Store {
 			s := newStore(4, &few)
 			for _, w := range words {
-				s.Hear(w.Source, w.At)
+				s.Hear(w.Source, w.At, later)
 				if rapid.IntRange(0, 9).Draw(t, "reload") == 0 {
-					s = reload(t, s, 1)
+					s = reload(t, s, later)
 				}
 			}
 			return s
@@ -55,21 +58,60 @@ func TestHearingIsAJoin(t *testing.T) {
 	})
 }
 
+// TestNoSourceCountsAsHeardLaterThanThatWasLearned: whatever the log has dated ahead, in any
+// order, with snapshots between. What replicas agree on is what the log says.
+func TestNoSourceCountsAsHeardLaterThanThatWasLearned(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		few := smallCaps
+		few.heard = 3
+		s, prompt := newStore(4, &few), newStore(4, &few)
+		counts, dated := map[string]authz.Instant{}, map[string]authz.Instant{}
+		now := authz.Instant(100)
+		for range rapid.IntRange(1, 20).Draw(t, "words") {
+			now += authz.Instant(rapid.IntRange(0, 5).Draw(t, "passes"))
+			source := rapid.SampledFrom([]string{"client:a", "client:b", "issuer:c"}).Draw(t, "source")
+			at := now + authz.Instant(rapid.IntRange(-9, 9).Draw(t, "ahead"))
+			s.Hear(source, at, now)
+			prompt.Hear(source, at, at) // its clock is the log's
+			counts[source], dated[source] = max(counts[source], min(at, now)), max(dated[source], at)
+			switch rapid.IntRange(0, 9).Draw(t, "copy") {
+			case 0:
+				s = s.Scratch(now, nil)
+			case 1:
+				now += 3
+				s = reload(t, s, now)
+				for source, at := range dated { // what was ahead is learned now
+					counts[source] = min(at, now)
+				}
+			}
+			for source := range dated {
+				if s.Heard(source) != counts[source] || s.HeardByLog(source) != dated[source] {
+					t.Fatalf("%s counts as heard at %d and not %d; by the log at %d and not %d",
+						source, s.Heard(source), counts[source], s.HeardByLog(source), dated[source])
+				}
+			}
+			if s.Digest(now) != prompt.Digest(now) {
+				t.Fatal("when a replica learned of it is in its digest")
+			}
+		}
+	})
+}
+
 func TestASourceThatWasNeverHeardSaysSo(t *testing.T) {
 	s := NewStore()
-	s.Hear("client:a", 0)
-	s.Hear("", 5)
+	s.Hear("client:a", 0, later)
+	s.Hear("", 5, later)
 	if at := s.Heard("client:a"); at != 0 || len(s.heard.all()) != 0 {
 		t.Error(at, s.heard.all())
 	}
 	name := []byte("client:b")
-	s.Hear(string(name), 7)
-	s.Hear("client:b", 3)
+	s.Hear(string(name), 7, later)
+	s.Hear("client:b", 3, later)
 	if at := s.Heard("client:b"); at != 7 {
 		t.Error("it went back to", at)
 	}
 	digest := s.Digest(1)
-	if s.Hear("client:b", 8); s.Digest(1) == digest || digest == NewStore().Digest(1) {
+	if s.Hear("client:b", 8, later); s.Digest(1) == digest || digest == NewStore().Digest(1) {
 		t.Error("the digest does not say when a source was heard")
 	}
 }
@@ -81,13 +123,13 @@ func TestASnapshotOfBeforeSourcesWereHeardIsRead(t *testing.T) {
 	if old[len(snapshotMagic)] != 1 {
 		t.Fatalf("version %d where nothing was heard", old[len(snapshotMagic)])
 	}
-	s.Hear("client:a", 5)
+	s.Hear("client:a", 5, later)
 	whole := snapshotOf(t, s, 1)
 	if whole[len(snapshotMagic)] != 2 {
 		t.Fatalf("version %d where something was heard", whole[len(snapshotMagic)])
 	}
 	for want, b := range map[authz.Instant][]byte{0: old, 5: whole} {
-		back, err := ReadSnapshot(bytes.NewReader(b), 1)
+		back, err := ReadSnapshot(bytes.NewReader(b), later)
 		if err != nil || back.Heard("client:a") != want || back.Len() != s.Len() {
 			t.Errorf("%v, %v; heard at %d, not %d", err, back.Len(), back.Heard("client:a"), want)
 		}
@@ -127,11 +169,11 @@ func TestWhatWasHeardIsRefusedOutOfOrder(t *testing.T) {
 
 func TestHearingInvalidatesNothingAndReadingItAllocatesNothing(t *testing.T) {
 	s := NewStore()
-	s.Hear("client:a", 1)
+	s.Hear("client:a", 1, later)
 	v := viewOf(s, agent("a"), authz.Ref{Kind: authz.KindSource, ID: "client:a"}.In("default"))
 	stamp := stampOf(v)
-	s.Hear("client:a", 2)
-	s.Hear("client:b", 2)
+	s.Hear("client:a", 2, later)
+	s.Hear("client:b", 2, later)
 	if !stamp.Current() || !v.Confirm() {
 		t.Error("hearing a source made a record another one")
 	}
@@ -147,8 +189,8 @@ func TestHearingNeverGoesBackUnderReaders(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range 2000 {
-			s.Hear("client:a", authz.Instant(1+i))
-			s.Hear(fmt.Sprint("client:", i%50), 1)
+			s.Hear("client:a", authz.Instant(1+i), authz.Instant(1+i))
+			s.Hear(fmt.Sprint("client:", i%50), 1, later)
 		}
 	}()
 	var last authz.Instant
@@ -171,9 +213,9 @@ func TestHearingNeverGoesBackUnderReaders(t *testing.T) {
 
 func TestAScratchStoreHasHeardWhatItsStoreHas(t *testing.T) {
 	s := NewStore()
-	s.Hear("client:a", 5)
+	s.Hear("client:a", 5, later)
 	scratch := s.Scratch(1, nil)
-	scratch.Hear("client:a", 9)
+	scratch.Hear("client:a", 9, later)
 	if s.Heard("client:a") != 5 || scratch.Heard("client:a") != 9 || s.Scratch(1, nil).Heard("client:a") != 5 {
 		t.Error(s.Heard("client:a"), scratch.Heard("client:a"))
 	}
@@ -211,9 +253,9 @@ func TestWhatWasHeardTooLongAgoIsAsNeverHeard(t *testing.T) {
 	one, other := NewStore(), NewStore()
 	for _, s := range []*Store{one, other} {
 		s.Apply(1, []Change{{agent("a"), []Fact{risk(50, 1)}}})
-		s.Hear("client:b", 9)
+		s.Hear("client:b", 9, later)
 	}
-	one.Hear("client:gone", 5)
+	one.Hear("client:gone", 5, later)
 	end := authz.Instant(5).Add(authz.MaxSilence)
 	if one.Digest(end-1) == other.Digest(end-1) {
 		t.Error("who heard it still has the digest of who did not")

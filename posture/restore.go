@@ -28,8 +28,8 @@ func (e *SnapshotError) Unwrap() error { return e.Err }
 
 // ReadSnapshot makes a store of what WriteSnapshot wrote. It refuses anything damaged,
 // and anything of a newer version, with a *SnapshotError; an error of r itself is in its
-// chain. now is used only to make the records' effective form ready. What it allocates
-// is bounded by what r gives.
+// chain. now makes the records' effective form ready, and no source counts as heard later
+// (see Store.Hear). What it allocates is bounded by what r gives.
 func ReadSnapshot(r io.Reader, now authz.Instant) (*Store, error) {
 	s := NewStore()
 	if err := s.restore(r, now); err != nil {
@@ -167,7 +167,7 @@ func (in *snapshotReader) heard(block string) error {
 			return fmt.Errorf("source %q was heard at %d", source, at)
 		}
 		last = source
-		all = append(all, sourceHeard{source, at})
+		all = append(all, sourceHeard{source, at, min(at, in.now)})
 	}
 	if !in.discard {
 		in.store.heard.fill(all, in.store.caps.heard)

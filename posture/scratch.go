@@ -20,9 +20,7 @@ func (s *Store) Scratch(now authz.Instant, keys []authz.Key) *Store {
 			scratch.Apply(now, []Change{{Key: key, Facts: facts}})
 		}
 	}
-	for _, h := range s.heard.all() {
-		scratch.Hear(h.source, h.at)
-	}
+	scratch.heard.fill(s.heard.all(), s.caps.heard)
 	return scratch
 }
 

@@ -31,8 +31,8 @@ import (
 // becomes the next entry of its table, until that has maxSnapshotRefs entries. Entities
 // are sorted by tenant, kind and id, so equal postures give equal snapshots.
 //
-// The block of what was heard has every source, a string, and when it was heard last, 8
-// bytes; sorted by source. Version 1 is what is written where nothing was heard.
+// The block of what was heard has every source, a string, and when it was heard last by the
+// log's time, 8 bytes; sorted by source. Version 1 is what is written where nothing was heard.
 const (
 	snapshotMagic   = "vigilpo\n"
 	snapshotVersion = 2

@@ -69,7 +69,7 @@ func newStore(birthBits uint, c *caps) *Store {
 		caps:      c,
 	}
 	s.tenants.Store(&tenants{numbers: map[string]uint32{}, list: []tenant{{}}})
-	s.heard.table.Store(&map[string]*atomic.Int64{})
+	s.heard.table.Store(&map[string]*lastWord{})
 	s.addTenant("") // of what stands above tenants, which every request touches
 	for i := range s.shards {
 		s.shards[i].table.Store(&table{slots: make([]atomic.Pointer[cell], minSlots)})

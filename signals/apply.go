@@ -53,20 +53,24 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 		a.warn("a record of the log was not applied", e, &in, in.dead)
 		return out, nil
 	}
-	if out.results, err = a.join(in.changes); err != nil {
+	var now authz.Instant
+	if out.results, now, err = a.join(in.changes); err != nil {
 		in.unread = err
 		if in.standIn(e); in.dead == "" {
-			out.results, err = a.join(in.changes)
+			out.results, now, err = a.join(in.changes)
 		}
 		if err != nil {
 			return out, err
 		}
 		out.count.Type = in.typ
 	}
+	at := heardAt(&in.rec, in.dated, e.Appended)
 	if in.typ == string(TypeHeartbeat) {
-		out.results = heartbeat(a.cfg.Store, &in.rec, heardAt(&in.rec, in.dated, e.Appended))
+		out.results = heartbeat(a.cfg.Store, &in.rec, min(at, now))
 	}
-	a.hear(out.count.Source, e, &in)
+	if e.Position.Partition != SpoolPartition {
+		a.cfg.Store.Hear(out.count.Source, at, now)
+	}
 	out.count.Outcome = strongest(out.results).String()
 	if in.unread != nil {
 		a.warn("a signal could not be read; its entities are held", e, &in, in.unread.Error())
@@ -74,19 +78,12 @@ func (a *Applier) apply(e *Entry) (out applied, err error) {
 	return out, nil
 }
 
-// hear notes that the source of a record which was accepted is alive, as of the time at which
-// the log took the record: so replicas that applied the same have heard the same. What was
-// spooled has been dated by this machine alone and is heard when the log has it.
-func (a *Applier) hear(source string, e *Entry, in *reading) {
-	if e.Position.Partition != SpoolPartition {
-		a.cfg.Store.Hear(source, heardAt(&in.rec, in.dated, e.Appended))
-	}
-}
-
-// heardAt is when a record shows that its source was alive: when the log took it. An issuer
-// signs what it says, and whoever has caught that can send it again: it shows that the
-// issuer was alive at the time that is signed, and where that is yet to come by more than
-// clocks may differ, nothing (0): it could be sent again until then.
+// heardAt is when a record that was accepted shows that its source was alive: when the log
+// took it, so that replicas that applied the same have heard the same. What was spooled has
+// been dated by this machine alone, and is heard when the log has it. An issuer signs what
+// it says, and whoever has caught that can send it again: it shows that the issuer was alive
+// at the time that is signed, and where that is yet to come by more than clocks may differ,
+// nothing (0): it could be sent again until then.
 func heardAt(rec *Record, dated, appended authz.Instant) authz.Instant {
 	switch {
 	case rec.Source.Kind != "issuer":
@@ -108,15 +105,17 @@ func heartbeat(store *posture.Store, rec *Record, at authz.Instant) []posture.Re
 	return []posture.Result{{Key: ref.In(rec.Tenant), Outcome: outcome, Known: true}}
 }
 
-// join is Store.Apply, which leaves all of the changes in force or none when it panics.
-func (a *Applier) join(changes []posture.Change) (results []posture.Result, err error) {
+// join is Store.Apply, which leaves all of the changes in force or none when it panics. now is
+// when it is done, by this replica's clock.
+func (a *Applier) join(changes []posture.Change) (results []posture.Result, now authz.Instant, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.log.Error("panic while applying a signal", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			err = fmt.Errorf("panic while applying a signal: %v", p)
 		}
 	}()
-	return a.cfg.Store.Apply(a.cfg.Now(), changes), nil
+	now = a.cfg.Now()
+	return a.cfg.Store.Apply(now, changes), now, nil
 }
 
 // read makes the changes of an entry. Whatever the bytes, it returns.

@@ -43,7 +43,7 @@ func TestInForceIsSaidOnlyOfWhatPushingWouldNotChange(t *testing.T) {
 		if w.written() != written {
 			t.Errorf("%s: it was written to find that", name)
 		}
-		w.store.Hear("client:soc", w.clock.Now()) // as of any push
+		w.store.Hear("client:soc", w.clock.Now(), w.clock.Now()) // as of any push
 		before := w.store.Digest(w.clock.Now())
 		w.push(t, soc, body)
 		if w.store.Digest(w.clock.Now()) != before {

@@ -63,7 +63,7 @@ func (in *Intake) Rehearse(sender Sender, body []byte, beside func(named []authz
 			results = heartbeat(r.After, &records[i], heardAt(&records[i], batch.Signals[i].Time, now))
 		}
 		if r.Results[i].Detail == "" {
-			r.After.Hear(sender.Source.String(), heardAt(&records[i], batch.Signals[i].Time, now))
+			r.After.Hear(sender.Source.String(), heardAt(&records[i], batch.Signals[i].Time, now), now)
 		}
 		r.Results[i].Entities, r.Results[i].Outcome = results, strongest(results)
 	}

@@ -192,6 +192,7 @@ func TestAnInputIsHeardUnderItsGrantAlone(t *testing.T) {
 	} {
 		before := w.store.Heard("topic:edr")
 		e := Entry{Position: Position{Offset: int64(i)}, Appended: start.Add(c.after), Record: []byte(c.body), Input: input}
+		w.clock.advance(time.Duration(e.Appended - w.clock.Now()))
 		if _, err := w.applier.apply(&e); err != nil {
 			t.Fatal(err)
 		}

@@ -81,6 +81,20 @@ func (h *histories) at(i int) {
 			}
 		}
 	}
+	for source, dated := range h.twin.Heard {
+		h.twin.Heard[source] = h.counts(i, source, dated)
+	}
+}
+
+// counts gives when a replica counts a source as heard that the log has dated so: then, or when
+// it learned of it by its own clock, which may be behind the brokers'.
+func (h *histories) counts(i int, source string, dated authz.Instant) authz.Instant {
+	got, byLog := h.n.posture.Heard(source), h.n.posture.HeardByLog(source)
+	earliest := dated.Add(min(0, time.Duration(h.nodes[i].skew.Load())))
+	if byLog != dated || got > dated || got > h.now() || got < earliest {
+		h.t.Fatalf("replica %d at %v has heard %s at %v, and by the log at %v, not %v", i, h.now(), source, got, byLog, dated)
+	}
+	return got
 }
 
 // told counts the clocks of those who wrote what a record says.

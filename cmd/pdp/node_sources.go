@@ -44,50 +44,37 @@ func (n *node) sources(now authz.Instant) []control.SourceState {
 // silent says that sources are silent, in words that are fit for anyone: which ones is for
 // those who may read the status.
 func (n *node) silent(now authz.Instant) []string {
-	silent, ahead := 0, 0
+	silent := 0
 	for _, s := range n.sources(now) {
 		if s.Silent && !s.Waived {
 			silent++
 		}
-		if heardAhead(&s, now) {
-			ahead++
-		}
 	}
-	var all []string
 	switch silent {
 	case 0:
+		return nil
 	case 1:
-		all = append(all, "a source of signals that the rules require is silent")
-	default:
-		all = append(all, fmt.Sprintf("%d sources of signals that the rules require are silent", silent))
+		return []string{"a source of signals that the rules require is silent"}
 	}
-	if ahead > 0 {
-		all = append(all, "the log's time is ahead of this clock: that a required source falls silent is noticed late")
-	}
-	return all
-}
-
-// heardAhead reports whether the log dated what a source said further ahead of now than clocks
-// may differ. When it was heard never goes back, so its silence would be noticed so much later,
-// also once the clock of the log is right again.
-func heardAhead(s *control.SourceState, now authz.Instant) bool {
-	return s.Heard > now.Add(signals.MaxAhead)
+	return []string{fmt.Sprintf("%d sources of signals that the rules require are silent", silent)}
 }
 
 // sourceSeen is what was logged last of a required source.
 type sourceSeen struct{ silent, ahead bool }
 
 // followSources logs which of the required sources fall silent at now, which are heard again,
-// and of which a silence would be noticed late. was is what it gave the last time; nil for the
-// first.
+// and which the log dated further ahead of now than clocks may differ: here that puts nothing
+// off, but a replica that starts meanwhile hears them as of its start. was is what it gave the
+// last time; nil for the first.
 func (n *node) followSources(now authz.Instant, was map[string]sourceSeen) map[string]sourceSeen {
 	is := map[string]sourceSeen{}
 	for _, s := range n.sources(now) {
-		seen, before := sourceSeen{s.Silent, heardAhead(&s, now)}, was[s.Source]
+		byLog, before := n.posture.HeardByLog(s.Source), was[s.Source]
+		seen := sourceSeen{silent: s.Silent, ahead: byLog > now.Add(signals.MaxAhead)}
 		is[s.Source] = seen
 		if seen.ahead && !before.ahead {
-			n.log.Warn("a required source was heard ahead of this clock: its silence is noticed late", "source", s.Source,
-				"heard", s.Heard.String(), "silent_from", s.Heard.Add(s.MaxSilence).String())
+			n.log.Warn("the log dated what a required source said ahead of this clock", "source", s.Source,
+				"by_log", byLog.String(), "heard", s.Heard.String())
 		}
 		switch {
 		case s.Silent && !before.silent:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vigil/authz"
+	"vigil/engine"
 	"vigil/rules"
 	"vigil/server/credential"
 	"vigil/signals"
@@ -71,6 +72,62 @@ func TestEveryReplicaHearsASourceAndNoticesItsSilence(t *testing.T) {
 		both(heard, authz.Deny, authz.SourceSilent)
 		both(waive("w2"), authz.Allow, authz.Allowed)
 		both(two.mustPush("l", "lift", "source:client:soar", `,"lifts":{"type":"waive","id":"w2"}`), authz.Deny, authz.SourceSilent)
+	})
+}
+
+// TestALogThatIsAheadKeepsNoSourceAlive: brokers whose clock is an hour ahead put no silence
+// off, neither in what is computed nor in what is cached; status and readiness say the same,
+// and a start in between counts as of the start. Replicas still agree on what the log says.
+func TestALogThatIsAheadKeepsNoSourceAlive(t *testing.T) {
+	set := loadRuleSets(t)[len(lifeRules)] // the class default needs client:soar, heard within a minute
+	synctest.Test(t, func(t *testing.T) {
+		b := newCluster(2, func() authz.Instant { return authz.InstantOf(time.Now().Add(time.Hour)) })
+		one, two := newSharer(t, b, set), newSharer(t, b, set)
+		one.cache = engine.CacheVerify
+		one.mustBoot()
+		two.skew.Store(int64(-10 * time.Second))
+		two.mustBoot()
+		defer func() { two.halt() }() // it is another by then
+		defer one.halt()
+		both := func(effect authz.Effect, code authz.Code) {
+			t.Helper()
+			synctest.Wait()
+			one.want("s", effect, code)
+			two.want("s", effect, code)
+			if one.posture.Digest(one.now()) != two.posture.Digest(one.now()) {
+				t.Error("the digests differ")
+			}
+		}
+		one.mustPush("r", "register", "agent:1", registered)
+		said := one.now()
+		one.say(soar, "h1", "heartbeat", "source:client:soar", "")
+		both(authz.Allow, authz.Allowed)
+		if until := one.ask("s").ValidUntil; until != said.Add(time.Minute) {
+			t.Errorf("an allow of %v is valid until %v", said, until)
+		}
+		time.Sleep(time.Minute - time.Nanosecond)
+		both(authz.Allow, authz.Allowed)
+		time.Sleep(time.Nanosecond)
+		both(authz.Deny, authz.SourceSilent)
+		if s := one.sources(one.now())[1]; !s.Silent || s.Heard != said {
+			t.Errorf("status says %+v", s)
+		}
+		if all := one.silent(one.now()); len(all) != 1 {
+			t.Errorf("strict readiness says %q", all)
+		}
+		// Its next word counts though the log dated none later than its first.
+		b.change(func() { b.now = func() authz.Instant { return authz.InstantOf(time.Now()) } })
+		one.say(soar, "h2", "heartbeat", "source:client:soar", "")
+		both(authz.Allow, authz.Allowed)
+		time.Sleep(time.Minute)
+		both(authz.Deny, authz.SourceSilent)
+
+		two.stop()
+		must(t, two.boot())
+		one.want("s", authz.Deny, authz.SourceSilent)
+		two.want("s", authz.Allow, authz.Allowed)
+		time.Sleep(time.Minute)
+		both(authz.Deny, authz.SourceSilent)
 	})
 }
 

@@ -78,7 +78,7 @@ func (r *ruleTestRunner) decide(bundle *rules.Bundle, set *rules.Set, c *rules.T
 func populate(store *posture.Store, set *rules.Set, c *rules.TestCase) {
 	for _, source := range set.Required() {
 		if silent := c.Silence[source.Source]; silent != rules.NeverHeard {
-			store.Hear(source.Source, c.Now-authz.Instant(silent))
+			store.Hear(source.Source, c.Now-authz.Instant(silent), c.Now)
 		}
 	}
 	for name, entity := range c.Entities {

@@ -268,7 +268,7 @@ func (r *room) bring(store *posture.Store, about []string, s *underWay) {
 	if r.broken == "the time at which the log took what is heard" {
 		at = r.now
 	}
-	store.Hear(roomSource, authz.Instant(at))
+	store.Hear(roomSource, authz.Instant(at), authz.Instant(r.now))
 }
 
 func (r *room) changeAll(store *posture.Store, refs []string, f posture.Fact) {

@@ -157,7 +157,8 @@ type SpoolStatus struct {
 // SourceStatus is how a source of signals does that profiles need.
 type SourceStatus struct {
 	Source string `json:"source"`
-	// HeardAt is when the log took the last record of it; absent where it was never heard.
+	// HeardAt is when the log took the last record of it, no later than this replica learned of
+	// it; absent where it was never heard.
 	HeardAt    string  `json:"heard_at,omitzero"`
 	MaxSilence float64 `json:"max_silence_seconds"`
 	Silent     bool    `json:"silent"`
