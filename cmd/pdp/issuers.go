@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"vigil/authz"
 	"vigil/server/control"
+	"vigil/signals"
 	"vigil/signals/kafka"
 	"vigil/signals/ssf"
 )
@@ -30,6 +32,8 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		}
 		cfg := c.SSF
 		cfg.Now = n.now
+		source := signals.Source{Kind: "issuer", Name: cfg.Name}.String()
+		cfg.MaxSilence = func() time.Duration { return n.maxSilence(source) }
 		if c.KeysFile != "" {
 			set, err := readBounded(c.KeysFile, maxConfig)
 			if err != nil {
@@ -116,6 +120,9 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		return all
 	}
 	n.control.Receive(events)
+	if len(receivers) > 0 {
+		n.follow(func() { passOn(ctx, receivers) })
+	}
 	for _, p := range pollers {
 		if p != nil {
 			n.follow(func() { _ = p.Run(ctx) }) // which ends with ctx alone
@@ -132,6 +139,23 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// passOn has the signs of life of issuers passed on while ctx lasts, as soon as the rules
+// require it.
+func passOn(ctx context.Context, receivers []*ssf.Receiver) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-second.C:
+			for _, r := range receivers {
+				r.PassOn(ctx)
+			}
+		}
+	}
 }
 
 // issuerStatus is how the events of an issuer come in, in the words of the control port.

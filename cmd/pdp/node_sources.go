@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"vigil/authz"
 	"vigil/rules"
@@ -39,6 +40,22 @@ func (n *node) sources(now authz.Instant) []control.SourceState {
 		all = append(all, s)
 	}
 	return all
+}
+
+// maxSilence is for how long the rules in use let a source be silent; 0 where they do not
+// require it.
+func (n *node) maxSilence(source string) time.Duration {
+	n.using.Lock()
+	set := n.set
+	n.using.Unlock()
+	if set != nil {
+		for _, required := range set.Required() {
+			if required.Source == source {
+				return required.MaxSilence
+			}
+		}
+	}
+	return 0
 }
 
 // silent says that sources are silent, in words that are fit for anyone: which ones is for

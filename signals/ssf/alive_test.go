@@ -203,3 +203,75 @@ func TestASETOfTheFarFutureShowsNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestAnIssuerThatNobodyNeedsWritesNothing: while no rules in use require it. What it has shown
+// meanwhile is said as soon as they do.
+func TestAnIssuerThatNobodyNeedsWritesNothing(t *testing.T) {
+	var silence time.Duration
+	w := newWorld(t, func(cfg *Config) { cfg.MaxSilence = func() time.Duration { return silence } })
+	for i := range 20 {
+		w.verified(t, fmt.Sprint("v-", i), w.clock.Now())
+		w.clock.advance(time.Minute)
+		w.receiver.PassOn(t.Context())
+	}
+	last := start.Add(19 * time.Minute)
+	if n := w.records(t); n != 0 || w.store.Heard(self) != 0 {
+		t.Fatalf("%d records, heard at %v", n, w.store.Heard(self))
+	}
+	if _, err := w.take(t, object{"jti": "j", "iat": int64(last) / 1e9}); err != nil || w.store.Heard(self) != last {
+		t.Errorf("what it says shows that it is alive: %v, %v", w.store.Heard(self), err)
+	}
+	w = newWorld(t, func(cfg *Config) { cfg.MaxSilence = func() time.Duration { return silence } })
+	w.verified(t, "v", start)
+	w.clock.advance(time.Minute)
+	silence = 5 * time.Minute
+	for range 3 {
+		w.receiver.PassOn(t.Context())
+		w.clock.advance(time.Hour)
+	}
+	if n := w.records(t); n != 1 || w.store.Heard(self) != start {
+		t.Errorf("%d records, heard at %v", n, w.store.Heard(self))
+	}
+}
+
+// TestHowManyReplicasHearAnIssuerCostsNoHeartbeats: whichever of them its signs of life come
+// to, or all, one heartbeat is written for each quarter of the silence that is allowed, and
+// what is known is never older than that.
+func TestHowManyReplicasHearAnIssuerCostsNoHeartbeats(t *testing.T) {
+	for _, replicas := range []int{1, 3, 8} {
+		for _, all := range []bool{false, true} {
+			w := newWorld(t, func(cfg *Config) { cfg.MaxSilence = func() time.Duration { return 2 * time.Minute } })
+			receivers := []*Receiver{w.receiver}
+			for len(receivers) < replicas {
+				receivers = append(receivers, NewReceiver(w.issuer, w.intake, nil))
+			}
+			for i := range 300 {
+				for j, r := range receivers {
+					if w.receiver = r; all || i%replicas == j {
+						w.verified(t, fmt.Sprint("v-", i), w.clock.Now())
+					}
+				}
+				if lag := w.clock.Now() - w.store.Heard(self); lag >= authz.Instant(30*time.Second) {
+					t.Fatalf("%d replicas: it was there now, and is known to have been there %v ago", replicas, time.Duration(lag))
+				}
+				w.clock.advance(time.Second)
+			}
+			if n := w.records(t); n != 10 {
+				t.Errorf("%d replicas (all: %v): %d heartbeats in 5 minutes, where one every 30 s is due", replicas, all, n)
+			}
+		}
+	}
+}
+
+// TestALongSilenceIsKnownToAMinute: whatever the rules allow, status says when an issuer was
+// there.
+func TestALongSilenceIsKnownToAMinute(t *testing.T) {
+	w := newWorld(t, func(cfg *Config) { cfg.MaxSilence = func() time.Duration { return authz.MaxSilence } })
+	for i := range 10 {
+		w.verified(t, fmt.Sprint("v-", i), w.clock.Now())
+		if at := w.store.Heard(self); at != w.clock.Now() {
+			t.Errorf("heard at %v", at)
+		}
+		w.clock.advance(time.Minute)
+	}
+}

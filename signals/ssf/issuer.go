@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -65,6 +66,11 @@ type Config struct {
 	// asks and every replica that the events may come to have the same. nil: no state is
 	// sent with a verification, and one that comes with a state is refused.
 	StateSecret []byte
+
+	// MaxSilence says for how long the rules in use let the issuer be silent; 0 where they do
+	// not require it. Only where they do is it passed on that the issuer is there while it has
+	// nothing to say. It is called for every SET, by many at once. nil: they never do.
+	MaxSilence func() time.Duration
 
 	// Now reads the clock. It never goes back. Required.
 	Now func() authz.Instant

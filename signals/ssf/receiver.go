@@ -54,8 +54,9 @@ type Receiver struct {
 		lines      int // log lines since lineFrom
 		lineFrom   authz.Instant
 		suppressed int           // log lines that were not written
-		beat       authz.Instant // when the last heartbeat was sent, or made needless; 0 for never
-		alive      authz.Instant // as of when the issuer was shown to be there then
+		shown      authz.Instant // as of when the issuer was shown to be there last; 0 for never
+		beat       authz.Instant // when the last heartbeat was sent; 0 for never
+		alive      authz.Instant // as of when it said that the issuer was there
 	}
 }
 
@@ -153,7 +154,6 @@ func (r *Receiver) take(ctx context.Context, token []byte, ch Channel) (taken Ta
 		if taken.Receipt, err = r.push(ctx, set, translation.Signals, ch.Shared); err != nil {
 			return taken, err
 		}
-		r.spoke(newest(translation.Signals))
 	}
 	// Last: only a SET that is acknowledged verifies a stream or says how it is.
 	for i := range set.Events {
@@ -161,7 +161,7 @@ func (r *Receiver) take(ctx context.Context, token []byte, ch Channel) (taken Ta
 			return taken, err
 		}
 	}
-	if set.IssuedAt >= newest(translation.Signals).Add(beatEvery) { // else what it says shows it, too
+	if !taken.Receipt.Spooled { // else the log is away
 		r.alive(ctx, set.IssuedAt)
 	}
 	return taken, nil
@@ -177,7 +177,7 @@ func (r *Receiver) push(ctx context.Context, set *SET, list []signals.Signal, sh
 		}
 		body = list[i].AppendJSON(body)
 	}
-	sender := signals.Sender{Source: r.issuer.Source(), Authority: r.issuer.cfg.Authority}
+	sender := r.sender()
 	body = append(body, ']')
 	if shared && r.intake.InForce(sender, body) {
 		return signals.Receipt{}, nil

@@ -55,7 +55,9 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 		<-done
 	})
 	<-applier.CaughtUp()
-	w.issuer = newIssuer(t, append([]func(*Config){func(cfg *Config) { cfg.Now = w.clock.Now }}, change...)...)
+	w.issuer = newIssuer(t, append([]func(*Config){func(cfg *Config) {
+		cfg.Now, cfg.MaxSilence = w.clock.Now, func() time.Duration { return 40 * time.Second }
+	}}, change...)...)
 	w.receiver = NewReceiver(w.issuer, w.intake, slog.New(slog.NewTextHandler(&w.lines, nil)))
 	return w
 }
