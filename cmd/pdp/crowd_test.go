@@ -24,13 +24,15 @@ import (
 	"vigil/signals/journal"
 )
 
-// crowd is many at once: some decide, some demand positions, some ask batches, some push,
-// one loads rules, one starts the view anew from snapshot and log. All that they see goes
+// crowd is many at once: some decide, some demand positions, some ask batches, some push, one
+// is a source that beats and falls silent, one loads rules, one starts the view anew from
+// snapshot and log. All that they see goes
 // into a history checker, which knows nothing of how any of it works.
 //
 // One engine decides all the time; nodes come and go behind it, each over the same disk.
 type crowd struct {
 	disk    *disktest.Memory
+	time    func() (authz.Instant, time.Duration) // of all clocks
 	clock   *clock.Clock
 	engine  *engine.Engine
 	sets    []*rules.Set
@@ -56,7 +58,26 @@ const (
 	crowdAgents  = 2
 	crowdReaders = 2
 	crowdRisk    = 70 // from which on an agent is denied
+	crowdPushers = 3
+
+	// Every second agent needs the source, which may be silent for a second of the crowd's
+	// time. That is fast, or nobody could wait for it.
+	crowdSource  = "source:client:watch"
+	crowdSilence = history.Time(time.Second)
+	crowdHaste   = 100
 )
+
+// hasty is a machine's time that goes crowdHaste times as fast as it should.
+func hasty() func() (authz.Instant, time.Duration) {
+	begun := time.Now()
+	return func() (authz.Instant, time.Duration) {
+		gone := crowdHaste * time.Since(begun)
+		return authz.InstantOf(begun).Add(gone), gone
+	}
+}
+
+// needing is whether an agent needs the source.
+func needing(agent int) bool { return agent%2 == 1 }
 
 // crowdJudge is what the rule sets of a crowd say.
 func crowdJudge(_ string, standings []history.Standing) string {
@@ -68,10 +89,11 @@ func crowdJudge(_ string, standings []history.Standing) string {
 
 func newCrowd(t *testing.T, mode engine.CacheMode) *crowd {
 	t.Helper()
-	c := &crowd{disk: disktest.New(), most: 5000, checker: history.New(crowdJudge)}
+	c := &crowd{disk: disktest.New(), most: 5000, checker: history.New(crowdJudge), time: hasty()}
+	c.checker.Require(crowdSource, crowdSilence)
 	for _, when := range []string{"agent.risk < 70", "!(agent.risk >= 70) && user.risk >= 0"} {
 		_, set, problems := rules.Load(fstest.MapFS{
-			"bundle.yaml": {Data: []byte("vigil: 1\nfiles: [rules.yaml]\nprofiles:\n  default: {}\n")},
+			"bundle.yaml": {Data: []byte("vigil: 1\nfiles: [rules.yaml]\nsources:\n  client:watch: {max_silence: 1s}\nprofiles:\n  default: {}\n  watched: {needs: [client:watch]}\n")},
 			"rules.yaml":  {Data: []byte("vigil: 1\nattributes:\n  subject.agent: {}\n  resource.thing: {}\nactions:\n  look: {}\nrules:\n  - {id: all, effect: allow, when: '" + when + "'}\n")},
 		})
 		if len(problems) > 0 {
@@ -80,7 +102,7 @@ func newCrowd(t *testing.T, mode engine.CacheMode) *crowd {
 		c.sets = append(c.sets, set)
 	}
 	var err error
-	c.clock, err = clock.New(clock.Config{})
+	c.clock, err = clock.New(clock.Config{Source: c.time})
 	must(t, err)
 	c.engine, err = engine.New(engine.Config{Cache: mode, CacheEntries: 256, Now: c.slowNow})
 	must(t, err)
@@ -94,7 +116,7 @@ func newCrowd(t *testing.T, mode engine.CacheMode) *crowd {
 func (c *crowd) start(t *testing.T) {
 	t.Helper()
 	cfg := &config{DataDir: "data", Snapshot: snapshotConfig{Keep: 2}, CacheEntries: 1}
-	n, err := startNode(cfg, machine{fs: c.disk, journal: journal.Options{SegmentBytes: 20_000}}, c.sets[0])
+	n, err := startNode(cfg, machine{fs: c.disk, time: c.time, journal: journal.Options{SegmentBytes: 20_000}}, c.sets[0])
 	if err != nil {
 		t.Error(err)
 		return
@@ -140,6 +162,9 @@ func look(agent, session int, long bool) (*authz.Request, *authz.Principal, hist
 	}
 	p := &authz.Principal{Tenant: authz.DefaultTenant, Agent: a, Session: s, User: "u"}
 	item := history.Item{Question: a + "/" + s, Entities: []string{agentRef(agent), sessionRef(session), "user:u"}}
+	if needing(agent) {
+		item.Entities = append(item.Entities, crowdSource)
+	}
 	if long {
 		p.Grants, item.Question = longChain, item.Question+"/z"
 		item.Entities = append(item.Entities, lastGrant)
@@ -214,8 +239,8 @@ func (c *crowd) ask(agent, session int, long bool, atLeast uint64, asked map[str
 	a := c.engine.Decide(gateway, req, p)
 	after := c.generation.Load()
 	d.End = c.now()
-	d.AsOf, item.Outcome = offset(a.AsOf), a.Effect.String()
-	if asked != nil {
+	d.AsOf, item.Outcome, item.Until = offset(a.AsOf), a.Effect.String(), history.Time(a.ValidUntil)
+	if asked != nil && !needing(agent) { // what is decided in a silence is never kept
 		last, before := asked[item.Question]
 		item.Recomputed = a.Cache == authz.MissStale && before && last == generation && generation == after && generation%2 == 0
 		asked[item.Question] = generation
@@ -256,7 +281,7 @@ func (c *crowd) batch(random *rand.Rand, out *witnessed) {
 	d.End = c.now()
 	d.AsOf = offset(answers[0].AsOf)
 	for i, a := range answers {
-		d.Items[i].Outcome = a.Effect.String()
+		d.Items[i].Outcome, d.Items[i].Until = a.Effect.String(), history.Time(a.ValidUntil)
 	}
 	out.decisions = append(out.decisions, d)
 }
@@ -273,26 +298,76 @@ func (c *crowd) push(who int, random *rand.Rand, out *witnessed) {
 		if s.Held && s.Until == 0 {
 			held = s.Entities
 		}
-		s.Begun = c.now()
-		for tries := 0; s.Acknowledged == 0 && tries < 10_000; tries++ {
-			receipt, err := c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
-			switch {
-			case err == nil:
-				s.Acknowledged, s.Position = c.now()+1, offset(receipt.AsOf)
-				c.newest.Store(&receipt.AsOf)
-			case errors.Is(err, signals.ErrUnavailable), errors.Is(err, signals.ErrUnknownOutcome):
-				time.Sleep(100 * time.Microsecond) // until another node is there
-			default:
-				panic(err) // the crowd says nothing that may be refused
-			}
-		}
-		out.signals = append(out.signals, s.Signal)
-		c.acknowledged.Add(1)
+		c.send(&s, sender, out)
 		if random.IntN(8) == 0 { // once more, which says nothing
 			_, _ = c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
 		}
 		time.Sleep(time.Duration(random.IntN(200)) * time.Microsecond)
 	}
+}
+
+// send pushes a signal until it is acknowledged. A heartbeat that is sent again is another one,
+// for the log may take both, each at its time, and the answer is there when both are in force.
+func (c *crowd) send(s *sent, sender signals.Sender, out *witnessed) {
+	var before []history.Signal
+	s.Begun = c.now()
+	for tries := 0; s.Acknowledged == 0 && tries < 10_000; tries++ {
+		receipt, err := c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
+		switch {
+		case err == nil:
+			s.Acknowledged, s.Position = c.now()+1, offset(receipt.AsOf)
+			c.newest.Store(&receipt.AsOf)
+		case errors.Is(err, signals.ErrUnavailable), errors.Is(err, signals.ErrUnknownOutcome):
+			time.Sleep(100 * time.Microsecond) // until another node is there
+			if s.Facet == history.Heartbeat && errors.Is(err, signals.ErrUnknownOutcome) {
+				before = append(before, s.Signal)
+				s.Begun = c.now()
+			}
+		default:
+			panic(err) // the crowd says nothing that may be refused
+		}
+	}
+	for _, earlier := range before {
+		earlier.ID = fmt.Sprint(earlier.ID, "/", earlier.Begun)
+		earlier.Acknowledged = s.Acknowledged
+		out.signals = append(out.signals, earlier)
+	}
+	out.signals = append(out.signals, s.Signal)
+	c.acknowledged.Add(1)
+}
+
+// beat is the source: it says that it is there, or for a while nothing; and now and then
+// there is an exception, which ends or is lifted. When the log took a heartbeat nobody is told.
+func (c *crowd) beat(random *rand.Rand, out *witnessed) {
+	pause := func() { time.Sleep(time.Duration(random.IntN(15)) * time.Millisecond) }
+	for ; !c.over.Load(); pause() {
+		if random.IntN(4) > 0 {
+			c.heartbeat(out)
+			continue
+		}
+		now := c.clock.Now()
+		ends := now.Add(time.Duration(1+random.IntN(1500)) * time.Millisecond)
+		s := history.Signal{Facet: history.Waive, At: int64(now), Until: history.Time(ends)}
+		waived := c.aboutSource(s, boss, fmt.Sprintf(`"type":"waive","reason":"r","expires":%q`, ends), out)
+		if random.IntN(2) == 0 {
+			pause()
+			s.Facet, s.Lifts, s.At = history.Lift, waived, int64(c.clock.Now())
+			c.aboutSource(s, boss, fmt.Sprintf(`"type":"lift","lifts":{"type":"waive","id":%q}`, waived), out)
+		}
+	}
+}
+
+func (c *crowd) heartbeat(out *witnessed) {
+	watch := signals.Sender{Source: signals.Source{Kind: "client", Name: "watch"}, Authority: everyKind}
+	c.aboutSource(history.Signal{Facet: history.Heartbeat, At: int64(c.clock.Now())}, watch, `"type":"heartbeat"`, out)
+}
+
+// aboutSource sends a signal about the source, and gives its id.
+func (c *crowd) aboutSource(s history.Signal, sender signals.Sender, more string, out *witnessed) (id string) {
+	s.ID, s.Source, s.Entities = fmt.Sprint("s", c.serial.Add(1)), sender.Source.String(), []string{crowdSource}
+	body := fmt.Sprintf(`{"v":1,"id":%q,"entities":[%q],"time":%q,%s}`, s.ID, crowdSource, authz.Instant(s.At), more)
+	c.send(&sent{s, body}, sender, out)
+	return s.ID
 }
 
 type sent struct {
@@ -304,7 +379,7 @@ type sent struct {
 // that are older than what their source said before.
 func (c *crowd) draw(source string, random *rand.Rand, undo []string) sent {
 	now := c.clock.Now()
-	late := int64(time.Millisecond)
+	late := crowdHaste * int64(time.Millisecond)
 	if random.IntN(4) == 0 {
 		late *= 20
 	}
@@ -323,7 +398,7 @@ func (c *crowd) draw(source string, random *rand.Rand, undo []string) sent {
 	}
 	more := ""
 	ends := func() {
-		s.Until = history.Time(now.Add(time.Duration(100+random.IntN(3000)) * time.Microsecond))
+		s.Until = history.Time(now.Add(crowdHaste * time.Duration(100+random.IntN(3000)) * time.Microsecond))
 		more += fmt.Sprintf(`,"expires":%q`, authz.Instant(s.Until))
 	}
 	switch kind := random.IntN(5); {
@@ -347,19 +422,25 @@ func (c *crowd) draw(source string, random *rand.Rand, undo []string) sent {
 	return s
 }
 
-// settleIn makes every entity known: the birth of one may cost another a recomputation.
+// settleIn makes every entity known, for the birth of one may cost another a recomputation,
+// lets the source be heard, and asks everything while it is allowed.
 func (c *crowd) settleIn(t *testing.T) {
 	refs := []string{"user:u", "tenant:default", "everything", lastGrant}
 	for s := range crowdReaders + 1 {
 		refs = append(refs, sessionRef(s))
 	}
-	agents := fmt.Sprintf(`{"v":1,"id":"r","type":"register","entities":["agent:0","agent:1"],"time":%q,"class":"default"}`, c.clock.Now())
+	agent := fmt.Sprintf(`{"v":1,"id":"r0","type":"register","entities":["agent:0"],"time":%q,"class":"default"}`, c.clock.Now())
+	watched := fmt.Sprintf(`{"v":1,"id":"r1","type":"register","entities":["agent:1"],"time":%q,"class":"watched"}`, c.clock.Now())
 	others := fmt.Sprintf(`{"v":1,"id":"o","type":"risk","risk":0,"entities":[%s],"time":%q}`, quotedTexts(refs), c.clock.Now())
 	wide := fmt.Sprintf(`{"v":1,"id":"w","type":"risk","risk":0,"entities":[%s],"time":%q}`, quotedTexts(crowdWide), c.clock.Now())
-	for _, body := range []string{agents, others, wide} {
+	for _, body := range []string{agent, watched, others, wide} {
 		_, err := c.node.Load().intake.Push(context.Background(), soar, []byte(body))
 		must(t, err)
 	}
+	var out witnessed
+	c.heartbeat(&out)
+	c.checker.Signal(out.signals[0])
+	c.quiet()
 }
 
 // restart starts the view anew behind the engine: the old node ends as by a kill, or in
@@ -381,15 +462,18 @@ func (c *crowd) round(t *testing.T, seed uint64, decisions, signals int64) (hits
 	c.over.Store(false)
 	c.made.Store(0)
 	c.acknowledged.Store(0)
-	all := make([]witnessed, crowdReaders+3)
+	all := make([]witnessed, crowdReaders+crowdPushers+1)
 	var group sync.WaitGroup
 	for i := range all {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
 		group.Go(func() {
-			if i < crowdReaders {
+			switch {
+			case i < crowdReaders:
 				c.read(i, random, &all[i])
-			} else {
+			case i < crowdReaders+crowdPushers:
 				c.push(i, random, &all[i])
+			default:
+				c.beat(random, &all[i])
 			}
 		})
 	}
@@ -435,7 +519,7 @@ func (c *crowd) quiet() {
 			a := c.engine.Decide(gateway, req, p)
 			fresh := c.engine.Explain(gateway, req, p).Answer
 			d.End = c.now()
-			d.AsOf, item.Outcome = offset(a.AsOf), a.Effect.String()
+			d.AsOf, item.Outcome, item.Until = offset(a.AsOf), a.Effect.String(), history.Time(a.ValidUntil)
 			if fresh.At < a.GoodUntil() { // else time alone may have changed it in between
 				item.Fresh = fresh.Effect.String()
 			}
@@ -453,7 +537,7 @@ func crowdRounds(t *testing.T, few int) int {
 	return few
 }
 
-// C1, C2, C3, C5 and C8 while everything happens at once, by the judgement of who only
+// C1, C2, C3, C5, C8 and C10 while everything happens at once, by the judgement of who only
 // looks on.
 func TestACrowdBreaksNothing(t *testing.T) {
 	for name, mode := range map[string]engine.CacheMode{"cached": engine.CacheOn, "verified": engine.CacheVerify} {
@@ -490,6 +574,7 @@ func TestACrowdFindsWhatIsBroken(t *testing.T) {
 		want    []history.Property // one of these
 	}{
 		{"the cache is not checked", engine.CacheUnchecked, false, []history.Property{history.C1, history.C5}},
+		{"the cache is not checked, and a source falls silent", engine.CacheUnchecked, false, []history.Property{history.C10}},
 		{"a batch is gathered item by item", engine.CacheOn, true, []history.Property{history.C8}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -23,7 +23,7 @@ func (w *frame) blame() (Property, *signal) {
 	}
 	if s := w.ignored(); s != nil {
 		switch {
-		case s.Facet == Heartbeat || s.Facet == Waive:
+		case s.endsSilence() > 0:
 			return C10, s // which had ended the silence, and the answer does not know it
 		case !allow:
 			return C2, s
@@ -171,6 +171,8 @@ func (w *frame) outOfOrder() (overtaken *signal) {
 func (w *frame) ignored() *signal {
 	newestFirst := slices.Concat(w.must, w.base)
 	slices.SortFunc(newestFirst, func(a, b *signal) int { return cmp.Compare(b.Begun, a.Begun) })
+	// What ends a silence comes last: a denial says more rarely that it was for one.
+	slices.SortStableFunc(newestFirst, func(a, b *signal) int { return cmp.Compare(a.endsSilence(), b.endsSilence()) })
 	for _, s := range newestFirst {
 		if w.rightWithout(s) {
 			return s

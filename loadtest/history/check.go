@@ -45,7 +45,7 @@ func New(judge Judge) *Checker {
 func (c *Checker) Require(source string, silence Time) { c.required[source] = silence }
 
 // Signal adds a signal. Sending it again is not another signal: it keeps its first Begun
-// and its first acknowledgement.
+// and its first acknowledgement. But for a heartbeat: each one that the log takes counts.
 func (c *Checker) Signal(s Signal) {
 	if s.Acknowledged == 0 {
 		s.Acknowledged = Never

@@ -216,7 +216,7 @@ func TestAStoryOfASilenceHoldsWhatLapsedLast(t *testing.T) {
 		c.Require(z, 50)
 		for i := range 10 {
 			c.Signal(beat(fmt.Sprint("noise-", i), Time(10*i+1), Time(10*i+2), Time(10*i+1)))
-			c.Signal(sig(fmt.Sprint("other-", i), Time(10*i+3), Time(10*i+4), i%2 == 0, b, a))
+			c.Signal(sig(fmt.Sprint("other-", i), Time(10*i+3), Time(10*i+4), false, b, a))
 		}
 		for _, s := range tc.more {
 			c.Signal(s)

@@ -51,6 +51,14 @@ func (s *signal) heardAfter(other *signal) bool {
 	return s.arrival > other.arrival
 }
 
+// endsSilence is 1 for what makes a source less silent, else 0.
+func (s *signal) endsSilence() int {
+	if s.Facet == Heartbeat || s.Facet == Waive {
+		return 1
+	}
+	return 0
+}
+
 // require finds out which sources the decision needs. during is told of the instants from
 // which on each of their heartbeats may have lapsed. It gives the sources of which it is not known exactly when
 // they were heard.
