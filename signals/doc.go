@@ -82,10 +82,11 @@
 //
 // Every record that is applied, whatever it says, shows that its source is alive, as of the
 // time at which the log took it, and no later than this replica learned of it
-// (posture.Store.Hear): a duplicate and one that could not be read do, a dead letter does not. An issuer is alive as of the time that its events state,
-// which are signed: one that was caught and is sent again shows nothing new. Rules may
-// demand that a source is heard at least so often. A heartbeat says nothing else, and no
-// authority is needed to send one's own.
+// (posture.Store.Hear): a duplicate and one that could not be read do, a dead letter does
+// not. An issuer is alive as of the time that its events state, which are signed: one that
+// was caught and is sent again shows nothing new. Rules may demand that a source is heard at
+// least so often. A heartbeat says nothing else, and no authority is needed to send one's
+// own; those that a client sends within 100 ms share a record (Intake.Push).
 //
 // # From the log
 //

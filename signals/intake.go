@@ -53,6 +53,7 @@ type Intake struct {
 	cfg     IntakeConfig
 	waiting atomic.Int64 // pushes under way; orders nothing
 	recent  *recentIDs
+	beats   beats
 }
 
 // NewIntake makes an intake.
@@ -94,7 +95,8 @@ type Receipt struct {
 // Push accepts one signal or a batch as JSON. On return without an error every signal
 // is durable and in force, and every decision that starts from now on knows it. A
 // signal that was there before is answered as a duplicate, and only when the original
-// is durable and in force too. While the log cannot be written, or nobody follows it, a
+// is durable and in force too. So is a heartbeat of a client that sent one less than 100 ms
+// before: it changes nothing, and no record is written of it. While the log cannot be written, or nobody follows it, a
 // batch of signals that only withdraw goes to the spool, where there is one: quarantine,
 // revoke, narrow, taint, require_approval, decommission, a failed attest, and a risk that
 // is higher than what is in force; none of them dated ahead of this clock.
@@ -124,7 +126,12 @@ func (in *Intake) Push(ctx context.Context, sender Sender, body []byte) (Receipt
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipt, err := in.commit(ctx, batch, records, away)
+	var receipt Receipt
+	if away == nil && onlyBeats(sender.Source, batch) {
+		receipt, err = in.beat(ctx, sender.Source, batch, records)
+	} else {
+		receipt, err = in.commit(ctx, batch, records, away)
+	}
 	if errors.Is(err, ErrUnavailable) {
 		for _, key := range claims {
 			in.recent.release(key)

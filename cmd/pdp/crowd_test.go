@@ -19,6 +19,7 @@ import (
 	"vigil/disk/disktest"
 	"vigil/engine"
 	"vigil/loadtest/history"
+	"vigil/posture"
 	"vigil/rules"
 	"vigil/signals"
 	"vigil/signals/journal"
@@ -308,8 +309,10 @@ func (c *crowd) push(who int, random *rand.Rand, out *witnessed) {
 
 // send pushes a signal until it is acknowledged. A heartbeat that is sent again is another one,
 // for the log may take both, each at its time, and the answer is there when both are in force.
+// One that changes nothing is none: it is answered by one before it, which is there already.
 func (c *crowd) send(s *sent, sender signals.Sender, out *witnessed) {
 	var before []history.Signal
+	shared := false
 	s.Begun = c.now()
 	for tries := 0; s.Acknowledged == 0 && tries < 10_000; tries++ {
 		receipt, err := c.node.Load().intake.Push(context.Background(), sender, []byte(s.body))
@@ -317,6 +320,7 @@ func (c *crowd) send(s *sent, sender signals.Sender, out *witnessed) {
 		case err == nil:
 			s.Acknowledged, s.Position = c.now()+1, offset(receipt.AsOf)
 			c.newest.Store(&receipt.AsOf)
+			shared = s.Facet == history.Heartbeat && receipt.Results[0].Outcome == posture.NoChange
 		case errors.Is(err, signals.ErrUnavailable), errors.Is(err, signals.ErrUnknownOutcome):
 			time.Sleep(100 * time.Microsecond) // until another node is there
 			if s.Facet == history.Heartbeat && errors.Is(err, signals.ErrUnknownOutcome) {
@@ -332,7 +336,9 @@ func (c *crowd) send(s *sent, sender signals.Sender, out *witnessed) {
 		earlier.Acknowledged = s.Acknowledged
 		out.signals = append(out.signals, earlier)
 	}
-	out.signals = append(out.signals, s.Signal)
+	if !shared {
+		out.signals = append(out.signals, s.Signal)
+	}
 	c.acknowledged.Add(1)
 }
 
