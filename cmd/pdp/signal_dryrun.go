@@ -36,7 +36,7 @@ func (a *app) printDryRun(drafts []draft, r *control.DryRunResponse) {
 	for i, result := range r.Results {
 		what := ""
 		if i < len(drafts) {
-			what = verb(drafts[i].kind)
+			what = drafts[i].said()
 		}
 		for _, e := range result.Entities {
 			now, then := "", "then "+standingOf(e.Would)

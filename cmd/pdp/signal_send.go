@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,13 +138,39 @@ func (a *app) confirm(f *signalFlags, d *draft) error {
 
 func verb(t signals.Type) string { return strings.ReplaceAll(string(t), "_", "-") }
 
+// said is the verb of a draft with its value. Where an entity stands after it tells little of
+// what neither holds nor releases it: an agent that was narrowed is as active as before.
+func (d *draft) said() string {
+	text := verb(d.kind)
+	switch value := d.members[valueOf[d.kind]].(type) {
+	case *int:
+		if value != nil {
+			text += " " + strconv.Itoa(*value)
+		}
+	case []string:
+		text += " [" + strings.Join(value, " ") + "]"
+	case string:
+		if d.kind == signals.TypeRevoke {
+			text += " before"
+		}
+		text += " " + value
+	}
+	return text
+}
+
+// valueOf names the member that has the value of a signal.
+var valueOf = map[signals.Type]string{
+	signals.TypeAttest: "result", signals.TypeRisk: "risk", signals.TypeNarrow: "scopes",
+	signals.TypeRequireApproval: "actions", signals.TypeRevoke: "issued_before",
+}
+
 // printResults says what each signal did, one line per entity.
 func (a *app) printResults(drafts []draft, r *control.SignalsResponse) {
 	var rows [][]string
 	for i, result := range r.Results {
 		what := ""
 		if i < len(drafts) {
-			what = verb(drafts[i].kind)
+			what = drafts[i].said()
 		}
 		for _, e := range result.Entities {
 			rows = append(rows, []string{e.Ref, what, strings.ReplaceAll(e.Outcome, "_", " "), "now " + standingOf(e)})
