@@ -41,7 +41,8 @@ func New(judge Judge) *Checker {
 }
 
 // Require says that a source ("source:client:siem") may be silent for so long. Decisions
-// that need it name it among their entities. It is said before the first decision.
+// that need it name it among their entities. Whatever else the source sends it is heard by,
+// too: a history gives that as heartbeats. It is said before the first decision.
 func (c *Checker) Require(source string, silence Time) { c.required[source] = silence }
 
 // Signal adds a signal. Sending it again is not another signal: it keeps its first Begun
