@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"syscall"
 )
 
@@ -18,6 +19,14 @@ func readAllBounded(r io.Reader, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("it is longer than %d bytes", limit)
 	}
 	return data, nil
+}
+
+// notMade says why the file name could not be made.
+func notMade(name string, err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "there is no folder " + filepath.Dir(name)
+	}
+	return plainOSError(err)
 }
 
 // plainOSError says what the system objects to, without the call and the path that an

@@ -77,7 +77,7 @@ func (n *node) listen(name string, p *portConfig) (net.Listener, *tls.Config, er
 	l, err := decision.Listen(p.Listen)
 	if err != nil {
 		return nil, nil, &failure{code: exitInput, err: fmt.Errorf("%s: %w", n.cfg.where(name+".listen"), err),
-			hint: fmt.Sprintf("Is another engine running? Choose another address with --%s-listen.", name)}
+			hint: fmt.Sprintf("Is another engine running? Choose another address with --%s-listen or VIGIL_%s_LISTEN.", name, strings.ToUpper(name))}
 	}
 	return l, secure, nil
 }

@@ -97,8 +97,9 @@ func (c *rulesSchemaCmd) Run(a *app) error {
 		names = append(names, schema.Name)
 		switch {
 		case c.Out != "":
-			if err := os.WriteFile(filepath.Join(c.Out, schema.Name), schema.JSON, 0o644); err != nil {
-				return badInput("%s: %s", filepath.Join(c.Out, schema.Name), plainOSError(err))
+			name := filepath.Join(c.Out, schema.Name)
+			if err := os.WriteFile(name, schema.JSON, 0o644); err != nil {
+				return badInput("%s: %s", name, notMade(name, err))
 			}
 		case c.File == schema.Name:
 			_, err := a.stdout.Write(schema.JSON)

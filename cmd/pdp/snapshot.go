@@ -35,7 +35,7 @@ func (c *snapshotSaveCmd) Run(ctx context.Context, a *app) (err error) {
 		return badInput("%s exists already; choose another name", c.File)
 	}
 	if err != nil {
-		return badInput("%s: %s", c.File, plainOSError(err))
+		return badInput("%s: %s", c.File, notMade(c.File, err))
 	}
 	defer func() {
 		f.Close()

@@ -29,7 +29,7 @@ func (c *tokenNewCmd) Run(a *app) error {
 			return badInput("%s exists already; choose another name", c.Out)
 		}
 		if err != nil {
-			return badInput("%s: %s", c.Out, plainOSError(err))
+			return badInput("%s: %s", c.Out, notMade(c.Out, err))
 		}
 		if _, err = fmt.Fprintln(f, token); err == nil {
 			err = f.Sync()
