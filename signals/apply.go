@@ -106,7 +106,7 @@ func heartbeat(store *posture.Store, rec *Record, at authz.Instant) []posture.Re
 }
 
 // join is Store.Apply, which leaves all of the changes in force or none when it panics. now is
-// when it is done, by this replica's clock.
+// when it is done, by this replica's clock, read before: nothing is learned later than that.
 func (a *Applier) join(changes []posture.Change) (results []posture.Result, now authz.Instant, err error) {
 	defer func() {
 		if p := recover(); p != nil {

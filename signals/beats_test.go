@@ -185,9 +185,86 @@ func TestTheHeartbeatsThatAreRememberedAreBounded(t *testing.T) {
 		if !leads {
 			t.Fatal("a source is another")
 		}
-		one.finish("as of")
+		one.finish(nil)
 		if len(b.latest) > maxBeats {
 			t.Fatal(len(b.latest))
 		}
 	}
+}
+
+// TestWhatAClientIsToldNeverGoesBack: an answer to a shared heartbeat covers what the client was
+// told before, so that who demands the newest demands no less.
+func TestWhatAClientIsToldNeverGoesBack(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	w.push(t, as("soar"), beatBody("soar", "1"))
+	_, taint, err := ParseAsOf(w.push(t, as("soar"), signalJSON("taint", id("2"))).AsOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, again, err := ParseAsOf(w.push(t, as("soar"), beatBody("soar", "3")).AsOf)
+	if err != nil || !again.Covers(taint) {
+		t.Errorf("a heartbeat is answered at %v, after %v (%v)", again, taint, err)
+	}
+	if w.written() != 2 {
+		t.Errorf("%d records: nothing was shared", w.written())
+	}
+}
+
+// TestALeaderThatGivesUpIsFollowedByOne: those who waited for a heartbeat whose outcome is
+// unknown write one record more, and not one each.
+func TestALeaderThatGivesUpIsFollowedByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		w := newWorld(t, worldOptions{log: func(w *world) Log {
+			return &probe{MemoryLog: w.log, delivered: func(int64, int64) { <-gate }}
+		}})
+		defer w.stop()
+		ctx, hangUp := context.WithCancel(context.Background())
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, err := w.intake.Push(ctx, as("soar"), []byte(beatBody("soar", "first"))); !errors.Is(err, ErrUnknownOutcome) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		for i := range 50 {
+			all.Go(func() { w.push(t, as("soar"), beatBody("soar", fmt.Sprint(i))) })
+		}
+		synctest.Wait()
+		hangUp()
+		synctest.Wait()
+		for i := range 50 { // within the same 100 ms
+			all.Go(func() { w.push(t, as("soar"), beatBody("soar", fmt.Sprint("late", i))) })
+		}
+		synctest.Wait()
+		close(gate)
+		all.Wait()
+		if w.written() != 2 {
+			t.Errorf("%d records", w.written())
+		}
+	})
+}
+
+// TestASharedHeartbeatWaitsNoLongerThanAPushMay, whatever becomes of the one that it waits for.
+func TestASharedHeartbeatWaitsNoLongerThanAPushMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		w := newWorld(t, worldOptions{log: func(w *world) Log {
+			return &probe{MemoryLog: w.log, delivered: func(int64, int64) { <-gate }}
+		}})
+		defer w.stop()
+		defer close(gate)
+		var all sync.WaitGroup
+		for i := range 2 {
+			all.Go(func() {
+				began := time.Now()
+				_, err := w.intake.Push(context.Background(), as("soar"), []byte(beatBody("soar", fmt.Sprint(i))))
+				if took := time.Since(began); err == nil || took != w.intake.cfg.MaxWait {
+					t.Errorf("%d: %v after %v", i, err, took)
+				}
+			})
+			time.Sleep(50 * time.Millisecond)
+		}
+		all.Wait()
+	})
 }

@@ -86,7 +86,7 @@
 // not. An issuer is alive as of the time that its events state, which are signed: one that
 // was caught and is sent again shows nothing new. Rules may demand that a source is heard at
 // least so often. A heartbeat says nothing else, and no authority is needed to send one's
-// own; those that a client sends within 100 ms share a record (Intake.Push).
+// own; those that a client sends to one replica within 100 ms share a record (Intake.Push).
 //
 // # From the log
 //

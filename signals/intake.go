@@ -95,11 +95,12 @@ type Receipt struct {
 // Push accepts one signal or a batch as JSON. On return without an error every signal
 // is durable and in force, and every decision that starts from now on knows it. A
 // signal that was there before is answered as a duplicate, and only when the original
-// is durable and in force too. So is a heartbeat of a client that sent one less than 100 ms
-// before: it changes nothing, and no record is written of it. While the log cannot be written, or nobody follows it, a
-// batch of signals that only withdraw goes to the spool, where there is one: quarantine,
-// revoke, narrow, taint, require_approval, decommission, a failed attest, and a risk that
-// is higher than what is in force; none of them dated ahead of this clock.
+// is durable and in force too. A heartbeat of a client that sent one less than 100 ms before
+// changes nothing, and no record is written of it: it is answered when that one is durable
+// and in force. While the log cannot be written, or nobody follows it, a batch of signals
+// that only withdraw goes to the spool, where there is one: quarantine, revoke, narrow,
+// taint, require_approval, decommission, a failed attest, and a risk that is higher than
+// what is in force; none of them dated ahead of this clock.
 //
 // On a *DecodeError, a *RefusedError, ErrConflict, ErrOverloaded and ErrUnavailable
 // nothing of the batch was written. ErrUnknownOutcome is what is left when ctx ends, or

@@ -206,19 +206,19 @@ func TestTornTailsOfEveryLength(t *testing.T) {
 }
 
 // wholeFrames reports whether a segment that is cut at size ends with a whole frame.
-func commonPrefix(a, b []byte) (n int) {
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
-	}
-	return n
-}
-
 func wholeFrames(whole []byte, size int) bool {
 	at := headerSize
 	for at < size {
 		at += frameHead + int(le.Uint32(whole[at+4:]))
 	}
 	return at == size
+}
+
+func commonPrefix(a, b []byte) (n int) {
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // Any one byte of a closed journal may rot: all that was acknowledged is found, or Open
