@@ -120,8 +120,8 @@ func (n *node) receiveEvents(ctx context.Context) error {
 		return all
 	}
 	n.control.Receive(events)
-	if len(receivers) > 0 {
-		n.follow(func() { passOn(ctx, receivers) })
+	for _, r := range receivers {
+		n.follow(func() { passOn(ctx, r) })
 	}
 	for _, p := range pollers {
 		if p != nil {
@@ -141,9 +141,9 @@ func (n *node) receiveEvents(ctx context.Context) error {
 	return nil
 }
 
-// passOn has the signs of life of issuers passed on while ctx lasts, as soon as the rules
+// passOn has the signs of life of an issuer passed on while ctx lasts, as soon as the rules
 // require it.
-func passOn(ctx context.Context, receivers []*ssf.Receiver) {
+func passOn(ctx context.Context, r *ssf.Receiver) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
@@ -151,9 +151,7 @@ func passOn(ctx context.Context, receivers []*ssf.Receiver) {
 		case <-ctx.Done():
 			return
 		case <-second.C:
-			for _, r := range receivers {
-				r.PassOn(ctx)
-			}
+			r.PassOn(ctx)
 		}
 	}
 }

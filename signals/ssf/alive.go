@@ -17,6 +17,9 @@ const (
 	beatAtLeast = time.Minute
 	// beatTime bounds how long one heartbeat may hold up who brought the sign of life.
 	beatTime = 5 * time.Second
+	// tryAgain is how long after one that failed the next is tried: it would hold up who
+	// brings it as long.
+	tryAgain = time.Second
 )
 
 // beatEvery is how much newer a sign of life must be than what all replicas know of the
@@ -45,21 +48,28 @@ func (r *Receiver) alive(ctx context.Context, at authz.Instant) {
 }
 
 // PassOn sends a heartbeat for the newest sign of life, where the rules in use require the
-// issuer and nobody has said as much yet. Taking a SET does that, too; it is for rules that
-// begin to require an issuer that was there before, and is called every second or so. What
-// fails is not tried again, for the next sign of life is as good.
+// issuer and nobody has said as much yet: where what is known is a quarter of the silence
+// older, or half of it ago, for else an issuer would look silent before it was. Taking a SET
+// does that, too. It is called every second or so: for rules that begin to require an issuer
+// that was there before, for what was too early to say when it came, and for what failed.
 func (r *Receiver) PassOn(ctx context.Context) {
 	every := r.beatEvery()
 	r.mu.Lock()
 	at, newer := r.mu.shown, r.mu.shown > r.mu.alive
 	r.mu.Unlock()
-	if every == 0 || !newer || r.known(at.Add(-every)+1) {
-		return // the last: another replica has said it, or this one before it was started again
+	if every == 0 || !newer {
+		return
 	}
 	now := r.now()
+	half := r.issuer.cfg.MaxSilence() / 2
+	if r.known(at.Add(-every)+1) && (r.known(now.Add(-half)+1) || r.known(at)) {
+		return // another replica has said it, or this one before it was started again
+	}
 	r.mu.Lock()
+	before, last := r.mu.alive, r.mu.beat
 	// A backlog comes at once, and its last says most.
-	due := at > r.mu.alive && (r.mu.beat == 0 || now >= r.mu.beat.Add(every) || at >= r.mu.alive.Add(every))
+	due := at > before && (last == 0 || now >= last.Add(every) || at >= before.Add(every)) &&
+		(r.mu.failed == 0 || now >= r.mu.failed.Add(tryAgain))
 	if due {
 		r.mu.beat, r.mu.alive = now, at
 	}
@@ -69,8 +79,15 @@ func (r *Receiver) PassOn(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, beatTime)
 	defer cancel()
-	if _, err := r.intake.Push(ctx, r.sender(), r.beat(at)); err != nil {
+	_, err := r.intake.Push(ctx, r.sender(), r.beat(at))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.failed = 0
+	if err != nil {
 		r.log.Debug("a sign of life was not passed on", slog.String("reason", err.Error()))
+		if r.mu.failed = now; r.mu.alive == at { // else somebody has passed on a later one
+			r.mu.beat, r.mu.alive = last, before
+		}
 	}
 }
 

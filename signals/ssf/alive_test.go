@@ -1,7 +1,9 @@
 package ssf
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,5 +275,53 @@ func TestALongSilenceIsKnownToAMinute(t *testing.T) {
 			t.Errorf("heard at %v", at)
 		}
 		w.clock.advance(time.Minute)
+	}
+}
+
+// TestNoIssuerLooksSilentBeforeItIs: whatever the times of its signs of life, what all replicas
+// know lapses no sooner than the last of them does.
+func TestNoIssuerLooksSilentBeforeItIs(t *testing.T) {
+	const silence = time.Minute
+	random := rand.New(rand.NewPCG(5, 5))
+	for range 20 {
+		w := newWorld(t, func(cfg *Config) { cfg.MaxSilence = func() time.Duration { return silence } })
+		last, next := w.clock.Now(), time.Duration(0)
+		for second := range 600 {
+			if next <= 0 {
+				last, next = w.clock.Now(), time.Duration(1+random.IntN(80))*time.Second
+				w.verified(t, fmt.Sprint("v-", second), last)
+			}
+			w.receiver.PassOn(t.Context())
+			now := w.clock.Now()
+			if shown, known := now < last.Add(silence), now < w.store.Heard(self).Add(silence); shown && !known {
+				t.Fatalf("it was there %v ago, and is known to have been there %v ago", time.Duration(now-last), time.Duration(now-w.store.Heard(self)))
+			}
+			w.clock.advance(time.Second)
+			next -= time.Second
+		}
+		if n := w.records(t); n > 600/15+1 {
+			t.Errorf("%d heartbeats in ten minutes", n)
+		}
+	}
+}
+
+// TestASignOfLifeThatFailedIsPassedOnAfterAll: a moment in which the log takes nothing is no
+// silence of the issuer.
+func TestASignOfLifeThatFailedIsPassedOnAfterAll(t *testing.T) {
+	w := newWorld(t)
+	w.verified(t, "v", start)
+	w.clock.advance(35 * time.Second) // of 40
+	later := w.clock.Now()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.receiver.alive(gone, later)
+	w.receiver.PassOn(t.Context()) // too soon
+	if at := w.store.Heard(self); at != start {
+		t.Fatalf("heard at %v", at)
+	}
+	w.clock.advance(time.Second)
+	w.receiver.PassOn(t.Context())
+	if at := w.store.Heard(self); at != later {
+		t.Errorf("heard at %v, not at %v", at, later)
 	}
 }

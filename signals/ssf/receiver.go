@@ -57,6 +57,7 @@ type Receiver struct {
 		shown      authz.Instant // as of when the issuer was shown to be there last; 0 for never
 		beat       authz.Instant // when the last heartbeat was sent; 0 for never
 		alive      authz.Instant // as of when it said that the issuer was there
+		failed     authz.Instant // when one was sent last that came to nothing; 0 since one that did not
 	}
 }
 
