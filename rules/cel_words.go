@@ -10,9 +10,11 @@ import (
 	"vigil/authz"
 )
 
-// Some texts that rules read can only ever be one of a few words. A condition that compares
-// them with another word is false (or true) for every request, which would disable a deny
-// rule without a word, as a misspelt name under `on` would.
+// Some texts that rules read can only ever be one of a few words: who asks for another action
+// is denied before any rule is looked at, and an agent is registered with a class that has a
+// profile. A condition that compares them with another word is false (or true) for every
+// request, which would disable a deny rule without a word, as a misspelt name under `on`
+// would. Types of resources and subjects, and classes of what is no agent, may be any word.
 
 // vocabulary is the words that a variable can be.
 type vocabulary struct {
@@ -24,19 +26,16 @@ type vocabulary struct {
 // vocabularies gives those of the variables that have one, by name.
 func vocabularies(b *Bundle) map[string]vocabulary {
 	all := map[string]vocabulary{
-		"action.name":   {"action", keys(b.Actions), "declare it under actions"},
-		"resource.type": {"resource type", b.resourceTypes(), "declare it under attributes, as resource.TYPE"},
-		"subject.type":  {"subject type", b.subjectTypes(), "declare it under attributes, as subject.TYPE"},
+		"action.name": {"action", keys(b.Actions), "declare it under actions"},
+		// An agent that is not registered has the class "".
+		"agent.class": {"class", append(keys(b.Profiles), ""), "declare it under profiles in bundle.yaml"},
 	}
-	// An entity that is not registered has the class "".
-	classes := vocabulary{"class", append(keys(b.Profiles), ""), "declare it under profiles in bundle.yaml"}
 	statuses := vocabulary{what: "status"}
 	for s := authz.Active; s <= authz.Unreadable; s++ {
 		statuses.words = append(statuses.words, s.String())
 	}
 	statuses.hint = "there are " + strings.Join(statuses.words, ", ")
 	for _, kind := range entityKinds {
-		all[kind.String()+".class"] = classes
 		all[kind.String()+".status"] = statuses
 	}
 	return all

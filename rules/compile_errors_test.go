@@ -130,3 +130,22 @@ a.yaml:6 wrong: unknown "resource.siz", did you mean "size"?
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// TestAllErrorsAreCounted: those of conditions beside those of form, too.
+func TestAllErrorsAreCounted(t *testing.T) {
+	load := func(wrong int) Errors {
+		var text strings.Builder
+		text.WriteString("vigil: 1\nattributes: {resource.doc: {}}\nactions: {read: {}}\nrules:\n")
+		for i := range wrong {
+			fmt.Fprintf(&text, "  - {id: r%d, effect: deny, when: 'resource.siz'}\n", i)
+		}
+		_, _, errs := Load(bundleOf(map[string]string{"a.yaml": text.String(), "a_test.yaml": "vigil: 1\ncases: []\n"}))
+		return errs
+	}
+	const wrong = maxErrors + 50
+	of := len(load(1)) - 1 // what is wrong with the form
+	errs := load(wrong)
+	if got, want := errs[len(errs)-1].Message, fmt.Sprintf("and %d more errors", wrong+of-maxErrors); of == 0 || len(errs) != maxErrors+1 || got != want {
+		t.Errorf("%d errors are shown, %q, want %q", len(errs), got, want)
+	}
+}

@@ -42,8 +42,7 @@ func drawEquality(t *rapid.T, kind int) string {
 	case 10:
 		return "resource.count in " + numbers
 	case 11:
-		class := rapid.SampledFrom([]string{`"high-high"`, `""`}).Draw(t, "class")
-		return "has(session) && session.class in [" + class + `, "low"]`
+		return "has(session) && session.class in [" + text + `, "low"]`
 	case 12:
 		return `resource.id in ["t1", ` + text + "]"
 	case 13:

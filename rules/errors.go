@@ -18,6 +18,8 @@ type Error struct {
 	Rule    string // the rule's id, where it is in one
 	Message string // lower case, with a suggestion where there is one
 	Caret   string // the source line and a line with a caret below it; "" where there is none
+
+	more int // how many others a last one stands for
 }
 
 // Errors is everything wrong with a bundle, in file order: bundle.yaml, then the files by
@@ -145,7 +147,10 @@ func finish(errs []Error, dropped int) Errors {
 	if len(errs) == 0 {
 		return nil
 	}
-	sorted := slices.Clone(errs)
+	sorted := slices.DeleteFunc(slices.Clone(errs), func(e Error) bool {
+		dropped += e.more
+		return e.more > 0
+	})
 	slices.SortStableFunc(sorted, func(a, b Error) int {
 		return cmp.Or(a.Pos.compare(b.Pos), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
 	})
@@ -153,7 +158,7 @@ func finish(errs []Error, dropped int) Errors {
 		return a.Pos == b.Pos && a.Rule == b.Rule && a.Message == b.Message
 	})
 	if more := len(sorted) - maxErrors + dropped; more > 0 {
-		sorted = append(sorted[:maxErrors:maxErrors], Error{Message: fmt.Sprintf("and %d more errors", more)})
+		sorted = append(sorted[:maxErrors:maxErrors], Error{Message: fmt.Sprintf("and %d more errors", more), more: more})
 	}
 	return sorted
 }

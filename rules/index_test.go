@@ -123,7 +123,7 @@ rules:
   - {id: t1, effect: allow, on: {resources: ["tool:t1"]}, when: "true"}
   - {id: tools, effect: allow, on: {resources: [tool, "tool:t2"]}, when: 'resource.id != ""'}
   - {id: write-t1, effect: allow, on: {actions: [write], resources: ["tool:t1"]}, when: 'resource.type == "tool"'}
-  - {id: write-typed, effect: allow, on: {actions: [write]}, when: 'resource.type != "doc"'}
+  - {id: write-typed, effect: allow, on: {actions: [write]}, when: 'resource.type != ""'}
   - {id: subject, effect: allow, on: {actions: [write], resources: [doc]}, when: 'subject.id == "kim"'}
   - {id: colon, effect: allow, on: {resources: ["tool:a:b"]}, when: "true"}
 `)

@@ -76,11 +76,13 @@ func (c *rulesCheckCmd) Run(a *app) error {
 }
 
 // inDir makes the files of errors paths that an editor or a terminal can open. What is wrong
-// with no file is wrong with the folder.
+// with no file is wrong with the folder, if it is not the number of those that are not shown.
 func inDir(dir string, errs rules.Errors) rules.Errors {
 	all := make(rules.Errors, len(errs))
 	for i, e := range errs {
-		e.Pos.File = filepath.Join(dir, e.Pos.File)
+		if e.Pos.File != "" || len(errs) == 1 {
+			e.Pos.File = filepath.Join(dir, e.Pos.File)
+		}
 		all[i] = e
 	}
 	return all
