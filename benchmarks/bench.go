@@ -132,11 +132,14 @@ func (b *bench) measure(ctx context.Context, s section, limits *Thresholds) erro
 	var rows []Row
 	for attempt := 1; ; attempt++ {
 		b.section, b.results.Rows = s.name, nil
-		if err := b.attempt(ctx, s); err != nil {
+		err := b.attempt(ctx, s)
+		if err == nil {
+			rows = limits.better(rows, b.results.Rows, b.memory.worst.Value)
+		}
+		b.results.Rows = append(before[:len(before):len(before)], rows...)
+		if err != nil {
 			return err
 		}
-		rows = limits.better(rows, b.results.Rows)
-		b.results.Rows = append(before[:len(before):len(before)], rows...)
 		noisy := limits.noisy(rows, b.memory.worst.Value)
 		if len(noisy) == 0 || attempt == attempts {
 			return nil

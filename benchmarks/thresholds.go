@@ -16,8 +16,8 @@ import (
 // go: ratios within the run, counts and sizes, never times.
 type Thresholds struct {
 	V int `json:"v"` // 1
-	// Calm is how much of a raw evaluation a read that misses the caches may take, for
-	// limits about Memory to be judged.
+	// Calm is how much of a raw evaluation a read that misses the caches takes on a machine
+	// for which the limits are as they stand.
 	Calm   float64 `json:"calm"`
 	Limits []Limit `json:"limits"`
 }
@@ -30,10 +30,11 @@ type Limit struct {
 	// Margin is how much noise is put up with, as a share of the limit: 0.1 lets a
 	// maximum of 2 be 2.2. Exact counts have none, and missing one once is final.
 	Margin float64 `json:"margin,omitzero"`
-	// Memory: the row waits for memory more than its reference does, so that it says
-	// something about the engine only where memory is as fast as Thresholds.Calm.
-	Memory bool   `json:"memory,omitzero"`
-	Why    string `json:"why"`
+	// Reads is for how many reads that miss the caches the row may wait longer than its
+	// reference does: where one takes more than Thresholds.Calm, a maximum grows by as many
+	// times what it takes more.
+	Reads float64 `json:"reads,omitzero"`
+	Why   string  `json:"why"`
 }
 
 //go:embed thresholds/quick.json
@@ -81,6 +82,8 @@ func decodeThresholds(data []byte) (*Thresholds, error) {
 			return nil, fmt.Errorf("/limits/%d/row: it is empty", i)
 		case l.Max == nil && l.Min == nil:
 			return nil, fmt.Errorf("/limits/%d: neither max nor min", i)
+		case !(l.Reads >= 0) || l.Reads > 0 && l.Max == nil:
+			return nil, fmt.Errorf("/limits/%d/reads: want 0 or more, beside a max, not %v", i, l.Reads)
 		case !(l.Margin >= 0 && l.Margin <= 1):
 			return nil, fmt.Errorf("/limits/%d/margin: want 0 to 1, not %v", i, l.Margin)
 		case l.Why == "":
@@ -90,37 +93,30 @@ func decodeThresholds(data []byte) (*Thresholds, error) {
 	return t, nil
 }
 
-// missed says which limits the rows do not keep, and which are not judged on a machine where
-// a read that misses the caches takes so much of a raw evaluation. A limit on a row that was
-// not measured is not kept, unless its section was left out on purpose.
-func (t *Thresholds) missed(rows []Row, read float64, leftOut func(id string) bool) (missed, unjudged []string) {
+// missed says which limits the rows do not keep on a machine where a read that misses the
+// caches takes so much of a raw evaluation. A limit on a row that was not measured is not
+// kept, unless its section was left out on purpose.
+func (t *Thresholds) missed(rows []Row, read float64, leftOut func(id string) bool) (missed []string) {
 	for _, l := range t.Limits {
 		row := find(rows, l.Row)
 		if row == nil && leftOut(l.Row) {
 			continue
 		}
-		switch why := l.missedBy(row); {
-		case why == "":
-		case t.unjudged(&l, row, read):
-			unjudged = append(unjudged, fmt.Sprintf("%s; a read that misses the caches takes %s of a raw evaluation here, and memory is judged up to %v", why, number(read), t.Calm))
-		default:
+		if why := l.missedBy(row, t.slow(read)); why != "" {
 			missed = append(missed, why)
 		}
 	}
-	return missed, unjudged
+	return missed
 }
 
-// unjudged reports whether a limit says nothing here.
-func (t *Thresholds) unjudged(l *Limit, row *Row, read float64) bool {
-	return row != nil && l.Memory && !math.IsNaN(row.Value) && read > t.Calm
-}
+// slow is how much longer than on a calm machine a read takes.
+func (t *Thresholds) slow(read float64) float64 { return max(0, read-t.Calm) }
 
 // noisy gives the rows that miss a limit perhaps by noise alone: those that might keep it
 // when they are measured again.
 func (t *Thresholds) noisy(rows []Row, read float64) (ids []string) {
 	for _, l := range t.Limits {
-		row := find(rows, l.Row)
-		if row != nil && l.Margin > 0 && l.missedBy(row) != "" && !t.unjudged(&l, row, read) {
+		if row := find(rows, l.Row); row != nil && l.Margin > 0 && l.missedBy(row, t.slow(read)) != "" {
 			ids = append(ids, l.Row)
 		}
 	}
@@ -129,7 +125,7 @@ func (t *Thresholds) noisy(rows []Row, read float64) (ids []string) {
 
 // better takes from a later measurement the rows that keep a limit with a margin that the
 // earlier ones missed, and the rows that miss one without a margin.
-func (t *Thresholds) better(earlier, later []Row) []Row {
+func (t *Thresholds) better(earlier, later []Row, read float64) []Row {
 	if earlier == nil {
 		return later
 	}
@@ -139,16 +135,16 @@ func (t *Thresholds) better(earlier, later []Row) []Row {
 		if was == nil || is == nil {
 			continue
 		}
-		mended, broken := l.missedBy(was) != "" && l.missedBy(is) == "", l.missedBy(is) != ""
-		if l.Margin > 0 && mended || l.Margin == 0 && broken {
+		missed, misses := l.missedBy(was, t.slow(read)) != "", l.missedBy(is, t.slow(read)) != ""
+		if l.Margin > 0 && missed && !misses || l.Margin == 0 && misses {
 			*was = *is
 		}
 	}
 	return rows
 }
 
-// missedBy says how a row does not keep the limit, or "".
-func (l *Limit) missedBy(row *Row) string {
+// missedBy says how a row does not keep the limit where a read takes so much longer, or "".
+func (l *Limit) missedBy(row *Row, slow float64) string {
 	switch {
 	case row == nil:
 		return l.Row + ": it was not measured"
@@ -156,12 +152,20 @@ func (l *Limit) missedBy(row *Row) string {
 		return fmt.Sprintf("%s: it is in %s, which no threshold is for: they differ from machine to machine", l.Row, row.Unit)
 	case math.IsNaN(row.Value):
 		return l.Row + ": it is no number"
-	case l.Max != nil && row.Value > *l.Max*(1+l.Margin):
-		return fmt.Sprintf("%s: %s, at most %v with a margin of %v: %s", l.Row, number(row.Value), *l.Max, l.Margin, l.Why)
+	case l.Max != nil && row.Value > *l.Max*(1+l.Margin)+l.Reads*slow:
+		return fmt.Sprintf("%s: %s, at most %v with a margin of %v%s: %s", l.Row, number(row.Value), *l.Max, l.Margin, l.allowed(slow), l.Why)
 	case l.Min != nil && row.Value < *l.Min*(1-l.Margin):
 		return fmt.Sprintf("%s: %s, at least %v with a margin of %v: %s", l.Row, number(row.Value), *l.Min, l.Margin, l.Why)
 	}
 	return ""
+}
+
+// allowed says what slow memory adds to a maximum.
+func (l *Limit) allowed(slow float64) string {
+	if l.Reads*slow == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and %s for memory that is slow here", number(l.Reads*slow))
 }
 
 func find(rows []Row, id string) *Row {

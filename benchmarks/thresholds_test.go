@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"math"
 	"slices"
@@ -19,6 +20,8 @@ func TestThresholdsAreReadStrictly(t *testing.T) {
 		{`{"v":1,"calm":1,"limits":[{"row":"a","why":"w"}]}`, "neither max nor min"},
 		{`{"v":1,"calm":1,"limits":[{"row":"a","max":1,"margin":-0.1,"why":"w"}]}`, "margin"},
 		{`{"v":1,"calm":1,"limits":[{"row":"a","max":1,"margin":2,"why":"w"}]}`, "margin"},
+		{`{"v":1,"calm":1,"limits":[{"row":"a","min":1,"reads":2,"why":"w"}]}`, "reads"},
+		{`{"v":1,"calm":1,"limits":[{"row":"a","max":1,"reads":-1,"why":"w"}]}`, "reads"},
 		{`{"v":1,"calm":1,"limits":[{"row":"a","max":1}]}`, "say why"},
 	} {
 		if _, err := decodeThresholds([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -51,44 +54,44 @@ func TestALimitThatIsNotKeptIsMissed(t *testing.T) {
 		{Limit{Row: "skipped.absent", Max: &one}, ""},
 	} {
 		limits := Thresholds{Limits: []Limit{c.limit}}
-		missed, _ := limits.missed(rows, 0, func(id string) bool { return strings.HasPrefix(id, "skipped.") })
+		missed := limits.missed(rows, 0, func(id string) bool { return strings.HasPrefix(id, "skipped.") })
 		if (len(missed) > 0) != (c.want != "") || c.want != "" && !strings.Contains(missed[0], c.want) {
 			t.Errorf("%+v: %q, want %q", c.limit, missed, c.want)
 		}
 	}
 }
 
-func TestALimitAboutMemoryIsJudgedOnlyWhereMemoryIsCalm(t *testing.T) {
+func TestALimitAboutMemoryGrowsWhereMemoryIsSlow(t *testing.T) {
 	two, zero := 2.0, 0.0
 	limits := Thresholds{Calm: .25, Limits: []Limit{
-		{Row: "waits", Max: &two, Margin: .5, Memory: true}, {Row: "computes", Max: &two, Margin: .5}, {Row: "counts", Max: &zero},
+		{Row: "waits", Max: &two, Margin: .5, Reads: 4}, {Row: "computes", Max: &two, Margin: .5}, {Row: "counts", Max: &zero},
 	}}
-	rows := []Row{{ID: "waits", Value: 4, IsRatio: true}, {ID: "computes", Value: 4, IsRatio: true}, {ID: "counts", Value: 1, Unit: allocated}}
 	none := func(string) bool { return false }
 	for _, c := range []struct {
-		read                    float64
-		missed, unjudged, noisy string
+		waits, read   float64
+		missed, noisy string
 	}{
-		{.25, "waits computes counts", "", "waits computes"},
-		{.26, "computes counts", "waits", "computes"},
+		{4, .1, "waits computes counts", "waits computes"},
+		{4, .49, "waits computes counts", "waits computes"},
+		{4, .51, "computes counts", "computes"},
+		{50, 3, "waits computes counts", "waits computes"},
 	} {
-		missed, unjudged := limits.missed(rows, c.read, none)
+		rows := []Row{{ID: "waits", Value: c.waits, IsRatio: true}, {ID: "computes", Value: 4, IsRatio: true}, {ID: "counts", Value: 1, Unit: allocated}}
 		for _, got := range []struct {
 			what string
 			is   []string
 			want string
-		}{{"missed", missed, c.missed}, {"not judged", unjudged, c.unjudged}, {"perhaps noise", limits.noisy(rows, c.read), c.noisy}} {
+		}{{"missed", limits.missed(rows, c.read, none), c.missed}, {"perhaps noise", limits.noisy(rows, c.read), c.noisy}} {
 			for i := range got.is {
 				got.is[i], _, _ = strings.Cut(got.is[i], ":")
 			}
 			if is := strings.Join(got.is, " "); is != got.want {
-				t.Errorf("a read takes %v: %s: %q, want %q", c.read, got.what, is, got.want)
+				t.Errorf("%v, and a read takes %v: %s: %q, want %q", c.waits, c.read, got.what, is, got.want)
 			}
 		}
 	}
-	missed, unjudged := limits.missed(nil, 1, none)
-	if len(missed) != 3 || len(unjudged) != 0 {
-		t.Errorf("nothing was measured: missed %q, not judged %q", missed, unjudged)
+	if missed := limits.missed(nil, 1, none); len(missed) != 3 {
+		t.Errorf("nothing was measured: missed %q", missed)
 	}
 }
 
@@ -109,7 +112,7 @@ func TestWhatIsMeasuredAgainForgivesNoiseAndNoCount(t *testing.T) {
 		{"a count that was missed stays so", rows(2, 1), rows(2, 0), rows(2, 1)},
 		{"a count that is missed later counts", rows(2, 0), rows(2, 1), rows(2, 1)},
 	} {
-		if got := limits.better(c.earlier, c.later); !slices.Equal(got, c.better) {
+		if got := limits.better(c.earlier, c.later, 0); !slices.Equal(got, c.better) {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.what, got, c.better)
 		}
 	}
@@ -142,10 +145,22 @@ func TestASectionThatMissesALimitIsMeasuredAgain(t *testing.T) {
 		if err := b.measure(t.Context(), s, limits); err != nil {
 			t.Fatal(err)
 		}
-		missed, _ := limits.missed(b.results.Rows, 0, func(string) bool { return false })
+		missed := limits.missed(b.results.Rows, 0, func(string) bool { return false })
 		if n != c.want || (len(missed) == 0) != c.kept || len(b.results.Rows) != 2 || b.results.Rows[0].ID != "before" {
 			t.Errorf("%v: measured %d times, missed %q, rows %+v", c.values, n, missed, b.results.Rows)
 		}
+	}
+}
+
+func TestAnAttemptThatFailsLosesNothingThatWasMeasured(t *testing.T) {
+	probe, err := newMemoryProbe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{log: io.Discard, memory: probe, results: Results{Rows: []Row{{ID: "before"}}}}
+	broken := section{name: "s", run: func(*bench, context.Context) error { return errors.New("no") }}
+	if err := b.measure(t.Context(), broken, &Thresholds{}); err == nil || len(b.results.Rows) != 1 {
+		t.Errorf("%v, rows %+v", err, b.results.Rows)
 	}
 }
 
